@@ -1,0 +1,278 @@
+package verdict
+
+import (
+	"fmt"
+	"strings"
+
+	"twohop/internal/claim"
+)
+
+// Fold judges a run: one result for every claim of the registry's selection,
+// in its order. It walks the registry and never the findings, so that what did
+// not report shows as not-run instead of being absent. istioVersion ("1.31")
+// chooses the expected verdicts.
+func Fold(selection []claim.Claim, findings map[claim.ID]Finding, istioVersion string) []Result {
+	results := make([]Result, 0, len(selection))
+	for _, c := range selection {
+		r := Result{
+			ID: c.ID, Chapter: c.Chapter, Section: c.Section, Statement: c.Statement,
+			Lesson: c.Lesson, Expected: c.Expect(istioVersion),
+			Verdict: claim.NotRun, Reason: notRunReason,
+		}
+		if f, ok := findings[c.ID]; ok {
+			r.Finding = f
+			r.Verdict, r.Reason = Judge(c.ID, f)
+		}
+		results = append(results, r)
+	}
+	return results
+}
+
+const notRunReason = "Its spec brought no finding home."
+
+// Judge says what a finding proves of a claim, and why.
+//
+// The same check is made twice: in the state that the claim speaks of and
+// after one deliberate change. Exactly one of the two must hold, and the one
+// that does not must be explained; everything else is inconclusive, with a
+// reason that names all that is missing.
+func Judge(id claim.ID, f Finding) (claim.Verdict, string) {
+	var missing []string
+	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
+
+	if f.Error != "" {
+		lack("the evidence could not be obtained: %s", f.Error)
+	}
+	if f.Claim != id {
+		lack("the finding is of claim %q", f.Claim)
+	}
+	if len(f.Evidence) == 0 {
+		lack("no evidence file was saved")
+	}
+	if f.Check == nil || len(f.Check.Facts) == 0 {
+		lack("the check looked at nothing: it has no facts")
+	}
+	if f.Control == nil || len(f.Control.Facts) == 0 {
+		lack("there is no control: nothing shows that the check can come out the other way")
+	} else if f.Control.Change == "" {
+		lack("the control does not say what it changed")
+	}
+	if len(missing) > 0 && (f.Check == nil || len(f.Check.Facts) == 0 || f.Control == nil || len(f.Control.Facts) == 0) {
+		return claim.Inconclusive, inconclusive(missing)
+	}
+
+	check, control := f.Check, f.Control
+	switch {
+	case check.Holds() && control.Holds():
+		lack("the check holds as well after the control's change (%s), so it proves nothing", control.Change)
+	case !check.Holds() && !control.Holds():
+		lack("the check does not hold (%s), and after the control's change (%s) it does not either (%s)",
+			failing(check.Facts), control.Change, failing(control.Facts))
+	case check.Holds():
+		missing = append(missing, unexplained("the control", control)...)
+	default:
+		missing = append(missing, unexplained("the check", check)...)
+	}
+	if check.Holds() != control.Holds() && len(decisive(check, control)) == 0 {
+		lack("no fact was looked at both times, so the control is another check")
+	}
+	if len(missing) > 0 {
+		return claim.Inconclusive, inconclusive(missing)
+	}
+
+	if check.Holds() {
+		return claim.Supported, fmt.Sprintf("%s of the check. After the control's change (%s): %s. Cause: %s.",
+			allHold(len(check.Facts)), control.Change, flips(check, control), shown(control.Cause))
+	}
+	return claim.Refuted, fmt.Sprintf("The check does not hold: %s. Cause: %s. After the control's change (%s): %s.",
+		failing(check.Facts), shown(check.Cause), control.Change, lowerFirst(allHold(len(control.Facts))))
+}
+
+func inconclusive(missing []string) string {
+	return "Not proven: " + strings.Join(missing, "; ") + "."
+}
+
+// unexplained says what a negative trial lacks of its cause.
+func unexplained(which string, t *Trial) []string {
+	if len(t.Cause) == 0 {
+		return []string{fmt.Sprintf("%s came out negative (%s) and no cause was looked at", which, failing(t.Facts))}
+	}
+	if !t.Explained() {
+		return []string{fmt.Sprintf("%s came out negative (%s) and its cause is not the stated one: %s",
+			which, failing(t.Facts), failing(t.Cause))}
+	}
+	return nil
+}
+
+// decisive pairs the facts, by name, that hold in one trial and not in the
+// other: those that carry the verdict.
+func decisive(check, control *Trial) [][2]Fact {
+	if check == nil || control == nil {
+		return nil
+	}
+	byName := map[string]Fact{}
+	for _, f := range control.Facts {
+		byName[f.Name] = f
+	}
+	var pairs [][2]Fact
+	for _, f := range check.Facts {
+		if other, ok := byName[f.Name]; ok && other.OK != f.OK {
+			pairs = append(pairs, [2]Fact{f, other})
+		}
+	}
+	return pairs
+}
+
+// Decisive returns the names of the facts that came out differently in the
+// check and in its control.
+func (f Finding) Decisive() map[string]bool {
+	names := map[string]bool{}
+	for _, pair := range decisive(f.Check, f.Control) {
+		names[pair[0].Name] = true
+	}
+	return names
+}
+
+// maxNamed is how many facts a reason names before it counts the rest.
+const maxNamed = 3
+
+func flips(check, control *Trial) string {
+	pairs := decisive(check, control)
+	var parts []string
+	for _, p := range pairs {
+		parts = append(parts, fmt.Sprintf("%s: expected %s, saw %s before and %s after",
+			p[0].Name, short(p[1].Expected), short(p[0].Seen), short(p[1].Seen)))
+	}
+	return few(parts)
+}
+
+func failing(facts []Fact) string {
+	var parts []string
+	for _, f := range facts {
+		if !f.OK {
+			parts = append(parts, fmt.Sprintf("%s: expected %s, saw %s", f.Name, short(f.Expected), short(f.Seen)))
+		}
+	}
+	return few(parts)
+}
+
+func shown(cause []Fact) string {
+	var parts []string
+	for _, f := range cause {
+		parts = append(parts, fmt.Sprintf("%s: %s", f.Name, short(f.Seen)))
+	}
+	return few(parts)
+}
+
+func few(parts []string) string {
+	if len(parts) > maxNamed {
+		return fmt.Sprintf("%s; and %d more", strings.Join(parts[:maxNamed], "; "), len(parts)-maxNamed)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func allHold(n int) string {
+	if n == 1 {
+		return "The one fact holds"
+	}
+	return fmt.Sprintf("All %d facts hold", n)
+}
+
+func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
+
+// short cuts a value for a sentence; the whole value stays in the fact.
+func short(s string) string {
+	const most = 120
+	s = strings.Join(strings.Fields(s), " ")
+	if s == "" {
+		return `""`
+	}
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// Count counts results by verdict. Unexpected counts the claims that were
+// judged and whose verdict is not the expected one; a claim without a judgement
+// is counted as inconclusive or not-run only.
+func Count(results []Result) Totals {
+	t := Totals{Claims: len(results)}
+	for _, r := range results {
+		switch r.Verdict {
+		case claim.Supported:
+			t.Supported++
+		case claim.Refuted:
+			t.Refuted++
+		case claim.NotRun:
+			t.NotRun++
+		default:
+			t.Inconclusive++
+		}
+		if r.Unexpected() {
+			t.Unexpected++
+		}
+	}
+	return t
+}
+
+// Unexpected reports whether a claim was judged, and not as expected.
+func (r Result) Unexpected() bool {
+	return (r.Verdict == claim.Supported || r.Verdict == claim.Refuted) && r.Verdict != r.Expected
+}
+
+// AsExpected reports whether a claim was judged as expected.
+func (r Result) AsExpected() bool {
+	return (r.Verdict == claim.Supported || r.Verdict == claim.Refuted) && r.Verdict == r.Expected
+}
+
+// Conclude gives the outcome of a run that ended with ending. Failed,
+// Interrupted and Running stand as they are, because no claim can tell them;
+// whatever else is passed, the claims decide: different beats inconclusive, a
+// claim that did not run leaves the run inconclusive, and a run without claims
+// is never green.
+func Conclude(results []Result, ending Outcome) Outcome {
+	t := Count(results)
+	switch {
+	case ending == Interrupted || ending == Failed || ending == Running:
+		return ending
+	case t.Unexpected > 0:
+		return Different
+	case t.Claims == 0 || t.Supported+t.Refuted != t.Claims:
+		return Inconclusive
+	}
+	return Green
+}
+
+// ExitCode is the process's exit code for an outcome. A run that has not ended
+// has proven nothing, so it counts as inconclusive.
+func (o Outcome) ExitCode() int {
+	switch o {
+	case Green:
+		return 0
+	case Different:
+		return 1
+	case Failed:
+		return 3
+	case Interrupted:
+		return 130
+	}
+	return 4
+}
+
+// Words is the outcome as people say it.
+func (o Outcome) Words() string {
+	switch o {
+	case Green:
+		return "as expected"
+	case Different:
+		return "a verdict differs"
+	case Failed:
+		return "the environment failed"
+	case Interrupted:
+		return "interrupted"
+	case Running:
+		return "running, or killed"
+	}
+	return "inconclusive"
+}

@@ -1,0 +1,119 @@
+// Package claim is the registry of statements that the harness judges: what is
+// claimed, where the guide says so, and what a run is expected to find. It is
+// data: it imports nothing of the project and runs nothing.
+package claim
+
+import (
+	"fmt"
+	"strings"
+)
+
+// ID names a claim, for example "G2-rbac". It is stable across releases.
+type ID string
+
+// Verdict is what a run can say of a claim.
+type Verdict string
+
+// The four verdicts. Only the first two are findings.
+const (
+	Supported    Verdict = "supported"
+	Refuted      Verdict = "refuted"
+	Inconclusive Verdict = "inconclusive" // the evidence could not be obtained
+	NotRun       Verdict = "not-run"
+)
+
+// Chapter groups claims as the guide's subjects do; each has one file of specs.
+type Chapter string
+
+// The chapters, in the order of the registry.
+const (
+	Goals Chapter = "goals" // the guide's own record of verification
+	Hop1  Chapter = "hop1"
+	Hop2  Chapter = "hop2"
+	Pool  Chapter = "pool"
+	Traps Chapter = "traps"
+	Field Chapter = "field" // what users of the pattern report most
+)
+
+// Claim is one statement that is either true or false of a live cluster.
+type Claim struct {
+	ID      ID
+	Chapter Chapter
+	// Section points into the guide ("§2.1", "trap 4"); empty where the
+	// statement is not the guide's.
+	Section string
+	// Statement is what is judged, in the project's own words.
+	Statement string
+	// Expected is the verdict measured on the pinned Istio line.
+	Expected Verdict
+	// ExpectedOn overrides Expected for an Istio line such as "1.30".
+	ExpectedOn map[string]Verdict
+	// Lesson is for claims that are expected to be refuted, and wherever the
+	// truth needs more words than the statement: what the guide says, what
+	// really happens, what to do instead.
+	Lesson string
+	// Timer marks a claim whose proof has to wait for a real timer.
+	Timer bool
+}
+
+// Expect returns the expected verdict on an Istio version such as "1.30.0".
+func (c Claim) Expect(istioVersion string) Verdict {
+	parts := strings.SplitN(strings.TrimPrefix(istioVersion, "v"), ".", 3)
+	if len(parts) >= 2 {
+		if v, ok := c.ExpectedOn[parts[0]+"."+parts[1]]; ok {
+			return v
+		}
+	}
+	return c.Expected
+}
+
+// All returns every claim in registry order. The caller owns the slice.
+func All() []Claim {
+	var all []Claim
+	for _, chapter := range [][]Claim{goals, hop1, hop2, pool, traps, field} {
+		all = append(all, chapter...)
+	}
+	return all
+}
+
+// ByID finds one claim.
+func ByID(id ID) (Claim, error) {
+	for _, c := range All() {
+		if c.ID == id {
+			return c, nil
+		}
+	}
+	return Claim{}, fmt.Errorf("no claim %q in the registry", id)
+}
+
+// Select returns the claims that a list names, in registry order: ids
+// ("G1,H2-rotation"), chapters ("hop1"), or "all". An unknown name is an error.
+func Select(list string) ([]Claim, error) {
+	wanted := map[string]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			wanted[name] = false
+		}
+	}
+	var chosen []Claim
+	for _, c := range All() {
+		hit := false
+		for _, name := range []string{"all", string(c.Chapter), string(c.ID)} {
+			if _, ok := wanted[name]; ok {
+				wanted[name], hit = true, true
+			}
+		}
+		if hit {
+			chosen = append(chosen, c)
+		}
+	}
+	for name, used := range wanted {
+		if !used {
+			return nil, fmt.Errorf("CLAIMS names %q, which is neither a claim, a chapter (goals, hop1, hop2, pool, traps, field) nor \"all\"", name)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("CLAIMS=%q selects no claim", list)
+	}
+	return chosen, nil
+}

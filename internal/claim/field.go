@@ -1,0 +1,3 @@
+package claim
+
+var field = []Claim{}

@@ -1,0 +1,3 @@
+package claim
+
+var hop1 = []Claim{}

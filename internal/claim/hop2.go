@@ -1,0 +1,3 @@
+package claim
+
+var hop2 = []Claim{}

@@ -1,0 +1,148 @@
+// Package subject names what is judged: workloads, hosts, ports and the values
+// that must land. Every check takes a Subject and hard-codes no name, so the
+// same check can judge a lab of ours or somebody's own namespace. It is data.
+package subject
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Workload is a Deployment, one of whose pods is looked at.
+type Workload struct {
+	Namespace      string
+	Deployment     string
+	ServiceAccount string
+	// Container is where requests are made from; Proxy is Envoy's container.
+	Container, Proxy string
+}
+
+// String names the workload as kubectl and istioctl take it.
+func (w Workload) String() string {
+	return "deploy/" + w.Deployment + " -n " + w.Namespace
+}
+
+// Pool is what a connectionPool of the subject has to become in Envoy.
+type Pool struct {
+	MaxConnections                   uint32
+	ConnectTimeout                   time.Duration
+	KeepaliveTime, KeepaliveInterval time.Duration
+	KeepaliveProbes                  uint32
+}
+
+// Subject is one double-mTLS egress: application, gateway, partner.
+type Subject struct {
+	Client, Gateway, Partner Workload
+	// TrustDomain is the mesh's; SPIFFE ids start with it.
+	TrustDomain string
+	// Domain is istiod's --domain, the suffix of Service names in its registry.
+	Domain string
+	// GatewayService and GatewayPort are hop 1's destination.
+	GatewayService string
+	GatewayPort    int
+	Subset         string
+	// ExternalHost is the partner's name; AppPort is what the application
+	// calls, ExternalPort where hop 2 goes.
+	ExternalHost          string
+	AppPort, ExternalPort int
+	PartnerService        string
+	// Credential is the Secret with the client certificate, in the gateway's namespace.
+	Credential string
+	// Names of the Istio objects, all in the gateway's namespace.
+	ServiceEntry, GatewayName, Hop1Rule, Hop2Rule, VirtualService string
+	Hop1Pool, Hop2Pool                                            Pool
+}
+
+// Default is the subject that the fixtures describe.
+func Default() Subject {
+	keepalive := Pool{ConnectTimeout: 3 * time.Second, KeepaliveTime: 300 * time.Second, KeepaliveInterval: 30 * time.Second, KeepaliveProbes: 3}
+	hop1, hop2 := keepalive, keepalive
+	hop1.MaxConnections, hop2.MaxConnections = 77, 83
+	return Subject{
+		Client:         Workload{Namespace: "twohop-app", Deployment: "client", ServiceAccount: "client", Container: "app", Proxy: "istio-proxy"},
+		Gateway:        Workload{Namespace: "twohop-egress", Deployment: "partner-egressgateway", ServiceAccount: "partner-egressgateway", Proxy: "istio-proxy"},
+		Partner:        Workload{Namespace: "twohop-partner", Deployment: "partner", Container: "nginx"},
+		TrustDomain:    "cluster.local",
+		Domain:         "cluster.local",
+		GatewayService: "partner-egressgateway",
+		GatewayPort:    8443,
+		Subset:         "partner",
+		ExternalHost:   "api.partner.example.com",
+		AppPort:        80, ExternalPort: 443,
+		PartnerService: "partner",
+		Credential:     "partner-client-credential",
+		ServiceEntry:   "partner-api", GatewayName: "egress-partner",
+		Hop1Rule: "egressgateway-partner", Hop2Rule: "partner-originate-mtls", VirtualService: "partner-via-egress",
+		Hop1Pool: hop1, Hop2Pool: hop2,
+	}
+}
+
+// Numbered is the default subject in namespaces and under an external host of
+// its own, so that several labs live in one mesh. Number 1 is the default.
+func Numbered(n int) Subject {
+	s := Default()
+	for old, renamed := range Renames(n) {
+		for _, field := range []*string{&s.Client.Namespace, &s.Gateway.Namespace, &s.Partner.Namespace, &s.ExternalHost} {
+			if *field == old {
+				*field = renamed
+			}
+		}
+	}
+	return s
+}
+
+// Renames maps the names in the fixtures to those of lab n.
+func Renames(n int) map[string]string {
+	if n <= 1 {
+		return nil
+	}
+	names := map[string]string{}
+	for _, ns := range []string{"twohop-app", "twohop-egress", "twohop-partner"} {
+		names[ns] = fmt.Sprintf("%s-%d", ns, n)
+	}
+	names["api.partner.example.com"] = fmt.Sprintf("api.partner-%d.example.com", n)
+	return names
+}
+
+// Namespaces of the subject: the application's, the gateway's, the partner's.
+func (s Subject) Namespaces() []string {
+	return []string{s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace}
+}
+
+// GatewayFQDN is the gateway Service's name in istiod's registry.
+func (s Subject) GatewayFQDN() string {
+	return fmt.Sprintf("%s.%s.svc.%s", s.GatewayService, s.Gateway.Namespace, s.Domain)
+}
+
+// Hop1Cluster is Envoy's name for the sidecar's cluster of hop 1.
+func (s Subject) Hop1Cluster() string {
+	return ClusterName(s.GatewayPort, s.Subset, s.GatewayFQDN())
+}
+
+// Hop2Cluster is Envoy's name for the gateway's cluster of hop 2.
+func (s Subject) Hop2Cluster() string { return ClusterName(s.ExternalPort, "", s.ExternalHost) }
+
+// BypassCluster is the sidecar's own cluster for the port that the application
+// calls: where the call goes when no mesh route bends it to the gateway.
+func (s Subject) BypassCluster() string { return ClusterName(s.AppPort, "", s.ExternalHost) }
+
+// ClusterName is Istio's name for an outbound cluster
+// (pilot/pkg/model, BuildSubsetKey).
+func ClusterName(port int, subset, host string) string {
+	return fmt.Sprintf("outbound|%d|%s|%s", port, subset, host)
+}
+
+// SPIFFE is a workload's identity in the mesh.
+func (s Subject) SPIFFE(w Workload) string {
+	return fmt.Sprintf("spiffe://%s/ns/%s/sa/%s", s.TrustDomain, w.Namespace, w.ServiceAccount)
+}
+
+// URL is what the application calls, for a path that carries a token.
+func (s Subject) URL(path string) string {
+	host := s.ExternalHost
+	if s.AppPort != 80 {
+		host = fmt.Sprintf("%s:%d", host, s.AppPort)
+	}
+	return "http://" + host + "/" + strings.TrimPrefix(path, "/")
+}

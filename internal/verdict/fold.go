@@ -41,7 +41,8 @@ func Judge(id claim.ID, f Finding) (claim.Verdict, string) {
 	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
 
 	if f.Error != "" {
-		lack("the evidence could not be obtained: %s", f.Error)
+		// Whatever else is missing is missing because of it.
+		return claim.Inconclusive, "Not proven: the evidence could not be obtained: " + f.Error
 	}
 	if f.Claim != id {
 		lack("the finding is of claim %q", f.Claim)
@@ -81,11 +82,11 @@ func Judge(id claim.ID, f Finding) (claim.Verdict, string) {
 	}
 
 	if check.Holds() {
-		return claim.Supported, fmt.Sprintf("%s of the check. After the control's change (%s): %s. Cause: %s.",
+		return claim.Supported, fmt.Sprintf("The check %s. After the control's change (%s) it does not: %s. Cause: %s.",
 			allHold(len(check.Facts)), control.Change, flips(check, control), shown(control.Cause))
 	}
-	return claim.Refuted, fmt.Sprintf("The check does not hold: %s. Cause: %s. After the control's change (%s): %s.",
-		failing(check.Facts), shown(check.Cause), control.Change, lowerFirst(allHold(len(control.Facts))))
+	return claim.Refuted, fmt.Sprintf("The check does not hold: %s. Cause: %s. After the control's change (%s) it %s.",
+		failing(check.Facts), shown(check.Cause), control.Change, allHold(len(control.Facts)))
 }
 
 func inconclusive(missing []string) string {
@@ -173,12 +174,10 @@ func few(parts []string) string {
 
 func allHold(n int) string {
 	if n == 1 {
-		return "The one fact holds"
+		return "holds in its one fact"
 	}
-	return fmt.Sprintf("All %d facts hold", n)
+	return fmt.Sprintf("holds in all %d facts", n)
 }
-
-func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }
 
 // short cuts a value for a sentence; the whole value stays in the fact.
 func short(s string) string {

@@ -35,13 +35,15 @@ func TestJudge(t *testing.T) {
 		reason []string // all must occur
 	}{
 		{"supported", func(*Finding) {}, claim.Supported,
-			[]string{"All 2 facts hold", "drop the tls", "status: expected 200, saw 200 before and 503 after", "flags: UF"}},
+			[]string{"The check holds in all 2 facts", "drop the tls", "status: expected 200, saw 200 before and 503 after", "flags: UF"}},
 		{"refuted", swap, claim.Refuted,
-			[]string{"status: expected 200, saw 503", "flags: UF", "put the tls back", "all 2 facts hold"}},
+			[]string{"status: expected 200, saw 503", "flags: UF", "put the tls back", "it holds in all 2 facts"}},
 		{"error beats facts", func(f *Finding) { f.Error = "exec: connection refused" }, claim.Inconclusive,
 			[]string{"could not be obtained: exec: connection refused"}},
 		{"error without facts", func(f *Finding) { *f = Finding{Claim: "X1", Error: "boom"} }, claim.Inconclusive,
-			[]string{"boom", "no evidence file", "no facts", "no control"}},
+			[]string{"could not be obtained: boom"}},
+		{"nothing at all", func(f *Finding) { *f = Finding{Claim: "X1"} }, claim.Inconclusive,
+			[]string{"no evidence file", "no facts", "no control"}},
 		{"no evidence", func(f *Finding) { f.Evidence = nil }, claim.Inconclusive, []string{"no evidence file was saved"}},
 		{"no check", func(f *Finding) { f.Check = nil }, claim.Inconclusive, []string{"it has no facts"}},
 		{"no facts", func(f *Finding) { f.Check.Facts = nil }, claim.Inconclusive, []string{"it has no facts"}},

@@ -1,0 +1,311 @@
+package verdict
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"twohop/internal/claim"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func golden(t *testing.T, name string, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (go test ./internal/verdict -update writes it)", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-want +got):\n%s", name, diff)
+	}
+}
+
+var two = []claim.Claim{
+	{ID: "X1", Chapter: claim.Goals, Statement: "One.", Expected: claim.Supported},
+	{ID: "X2", Chapter: claim.Goals, Statement: "Two.", Expected: claim.Supported},
+}
+
+func TestCreateWritesEveryClaimNotRun(t *testing.T) {
+	out := t.TempDir()
+	f, err := Create(out, Run{Selection: "X1,X2"}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Verdict()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Result != Running || v.ExitCode != 4 || v.Totals != (Totals{Claims: 2, NotRun: 2}) {
+		t.Errorf("a run that just began says %s, exit %d, %+v", v.Result, v.ExitCode, v.Totals)
+	}
+	if err := ValidateFile(filepath.Join(f.Dir, VerdictFile)); err != nil {
+		t.Error(err)
+	}
+	latest, err := filepath.EvalSymlinks(filepath.Join(out, "latest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, _ := filepath.EvalSymlinks(f.Dir)
+	if latest != real {
+		t.Errorf("latest is %s, want %s", latest, real)
+	}
+
+	second, err := Create(out, Run{}, two)
+	if err != nil {
+		t.Fatalf("a second run in the same second: %v", err)
+	}
+	if target, _ := os.Readlink(filepath.Join(out, "latest")); target != filepath.Base(second.Dir) {
+		t.Errorf("latest points at %s, want %s", target, filepath.Base(second.Dir))
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, out string
+		selection []claim.Claim
+		want      string
+	}{
+		{"no claims", t.TempDir(), nil, "at least one claim"},
+		{"a claim twice", t.TempDir(), []claim.Claim{two[0], two[0]}, "selected twice"},
+		{"an id that leaves the folder", t.TempDir(), []claim.Claim{{ID: "../x"}}, "cannot name a file"},
+		{"a folder that cannot be", file, two, "cannot be made"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := Create(tt.out, Run{}, tt.selection); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Create() error = %v, want one that says %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestRecord(t *testing.T) {
+	f, err := Create(t.TempDir(), Run{}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Record(Finding{Claim: "stranger"}); err == nil || !strings.Contains(err.Error(), "not in the selection") {
+		t.Errorf("a claim outside the selection: error = %v", err)
+	}
+	e, err := f.SaveEvidence("X1", "curl", KindCurl, WitnessClient, "curl", []byte("{}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	finding := good()
+	finding.Evidence = []Evidence{e}
+	if err := f.Record(finding); err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Verdict()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Claims[0].Verdict != claim.Supported || v.Claims[1].Verdict != claim.NotRun || v.Result != Running {
+		t.Errorf("after one of two claims: %s, %s, %s", v.Claims[0].Verdict, v.Claims[1].Verdict, v.Result)
+	}
+	if diff := cmp.Diff(finding, v.Claims[0].Finding); diff != "" {
+		t.Errorf("the finding changed on its way:\n%s", diff)
+	}
+	if err := ValidateFile(filepath.Join(f.Dir, VerdictFile)); err != nil {
+		t.Error(err)
+	}
+
+	v, err = f.Finish(Interrupted, "Ctrl-C.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Result != Interrupted || v.ExitCode != 130 || v.Message != "Ctrl-C." {
+		t.Errorf("interrupted run says %s, exit %d, %q", v.Result, v.ExitCode, v.Message)
+	}
+	for _, r := range renderings {
+		if info, err := os.Stat(filepath.Join(f.Dir, r.file)); err != nil || info.Size() == 0 {
+			t.Errorf("%s: %v, or it is empty", r.file, err)
+		}
+	}
+}
+
+func TestFinishDoesNotTakeTheCallersWordForGreen(t *testing.T) {
+	f, err := Create(t.TempDir(), Run{}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Finish(Green, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Result != Inconclusive || v.ExitCode != 4 || !strings.Contains(v.Message, "2 not run") {
+		t.Errorf("a run in which nothing ran says %s, exit %d, %q", v.Result, v.ExitCode, v.Message)
+	}
+}
+
+func TestIstioVersionChoosesTheExpectedVerdict(t *testing.T) {
+	// The registry's own words are used where this build knows the claim.
+	f, err := Create(t.TempDir(), Run{}, claim.All()[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetRun(func(r *Run) { r.Istio = "1.31.4" }); err != nil {
+		t.Fatal(err)
+	}
+	v, err := f.Verdict()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := claim.All()[0].Expect("1.31.4"); v.Claims[0].Expected != want || v.Run.Istio != "1.31.4" {
+		t.Errorf("expected is %s on Istio %s, want %s", v.Claims[0].Expected, v.Run.Istio, want)
+	}
+}
+
+// TestProcesses has several processes record into one folder at once, as
+// Ginkgo's do. Each is this test binary, started again.
+func TestProcesses(t *testing.T) {
+	const each = 5
+	if dir := os.Getenv("TWOHOP_TEST_FOLDER"); dir != "" {
+		f, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		for i := range each {
+			wg.Go(func() {
+				id := claim.ID(fmt.Sprintf("P%s-%d", os.Getenv("TWOHOP_TEST_PROCESS"), i))
+				e1, err1 := f.SaveEvidence(id, "a", KindText, "", "", []byte("a"))
+				e2, err2 := f.SaveEvidence("shared", "a", KindText, "", "", []byte(id))
+				finding := good()
+				finding.Claim, finding.Evidence = id, []Evidence{e1, e2}
+				if err3 := f.Record(finding); err1 != nil || err2 != nil || err3 != nil {
+					t.Error(err1, err2, err3)
+				}
+			})
+		}
+		wg.Wait()
+		return
+	}
+	const processes = 3
+	var selection []claim.Claim
+	for p := range processes {
+		for i := range each {
+			selection = append(selection, claim.Claim{
+				ID: claim.ID(fmt.Sprintf("P%d-%d", p, i)), Chapter: claim.Goals, Statement: "x", Expected: claim.Supported,
+			})
+		}
+	}
+	f, err := Create(t.TempDir(), Run{}, selection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for p := range processes {
+		wg.Go(func() {
+			cmd := exec.Command(os.Args[0], "-test.run=^TestProcesses$")
+			cmd.Env = append(os.Environ(), "TWOHOP_TEST_FOLDER="+f.Dir, fmt.Sprintf("TWOHOP_TEST_PROCESS=%d", p))
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("process %d: %v\n%s", p, err, out)
+			}
+		})
+	}
+	wg.Wait()
+	v, err := f.Finish("", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v.Totals.Supported != processes*each || v.Result != Green {
+		t.Errorf("%+v, %s: a finding was lost", v.Totals, v.Result)
+	}
+	paths := map[string]bool{}
+	for _, r := range v.Claims {
+		for _, e := range r.Evidence {
+			if paths[e.Path] {
+				t.Errorf("%s was given out twice", e.Path)
+			}
+			paths[e.Path] = true
+		}
+	}
+}
+
+func TestSaveEvidence(t *testing.T) {
+	f, err := Create(t.TempDir(), Run{}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := []byte("not JSON at all, and kept all the same \x00")
+	e, err := f.SaveEvidence("X1", "../../side car's log", KindAccessLog, WitnessSidecar, "kubectl logs", raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "evidence/X1/01-side-car-s-log"; e.Path != want {
+		t.Errorf("path %q, want %q", e.Path, want)
+	}
+	got, err := os.ReadFile(filepath.Join(f.Dir, e.Path))
+	if err != nil || string(got) != string(raw) || hash(got) != e.SHA256 {
+		t.Errorf("saved %q (%v), hash %s", got, err, e.SHA256)
+	}
+	if e, err = f.SaveEvidence("X1", "", KindText, "", "", nil); err != nil || e.Path != "evidence/X1/02-evidence" {
+		t.Errorf("second file: %q, %v", e.Path, err)
+	}
+	for _, bad := range [][3]string{{"X1", "poem", ""}, {"X1", KindText, "neighbour"}, {"../X1", KindText, ""}} {
+		if _, err := f.SaveEvidence(claim.ID(bad[0]), "x", bad[1], bad[2], "", nil); err == nil {
+			t.Errorf("SaveEvidence(%v) accepted", bad)
+		}
+	}
+}
+
+func TestReadVerdictNamesWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct{ name, content, want string }{
+		{"broken", `{`, "is not a verdict"},
+		{"another version", `{"apiVersion":"twohop/v9"}`, `apiVersion is "twohop/v9"`},
+		{"unknown field", `{"apiVersion":"twohop/v1","zebra":1}`, "zebra"},
+	} {
+		path := filepath.Join(dir, "verdict.json")
+		if err := os.WriteFile(path, []byte(tt.content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadVerdict(path); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error = %v, want one that says %q", tt.name, err, tt.want)
+		}
+	}
+}
+
+func TestUpdateMeasuresTimes(t *testing.T) {
+	f := makeSample(t, t.TempDir(), false)
+	v, err := f.Verdict()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]int64{"run": v.Run.DurationMillis}
+	for _, p := range v.Phases {
+		got[p.Name] = p.DurationMillis
+	}
+	want := map[string]int64{
+		"run": 43120, "engine": 400, "images": 1200, "cluster": 17000, "istio": 9000, "lab": 4000, "claims": 9520, "down": 2000,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if v.Phases[1].Start != sampleStart.Add(400*time.Millisecond) {
+		t.Errorf("the second phase starts at %s", v.Phases[1].Start)
+	}
+}

@@ -54,7 +54,6 @@ const AccessLogFormat = `{
   "upstream_peer_uri_san": "%UPSTREAM_PEER_URI_SAN%",
   "upstream_peer_dns_san": "%UPSTREAM_PEER_DNS_SAN%",
   "upstream_peer_subject": "%UPSTREAM_PEER_SUBJECT%",
-  "upstream_local_subject": "%UPSTREAM_LOCAL_SUBJECT%",
   "upstream_local_uri_san": "%UPSTREAM_LOCAL_URI_SAN%"
 }`
 
@@ -110,7 +109,6 @@ type AccessLog struct {
 	UpstreamPeerURISAN             string
 	UpstreamPeerDNSSAN             string
 	UpstreamPeerSubject            string
-	UpstreamLocalSubject           string
 	UpstreamLocalURISAN            string
 	UpstreamTransportFailureReason string
 
@@ -172,7 +170,6 @@ func ParseAccessLog(line []byte) (AccessLog, error) {
 		UpstreamPeerURISAN:               f.text("upstream_peer_uri_san"),
 		UpstreamPeerDNSSAN:               f.text("upstream_peer_dns_san"),
 		UpstreamPeerSubject:              f.text("upstream_peer_subject"),
-		UpstreamLocalSubject:             f.text("upstream_local_subject"),
 		UpstreamLocalURISAN:              f.text("upstream_local_uri_san"),
 		UpstreamTransportFailureReason:   f.text("upstream_transport_failure_reason"),
 		logged:                           map[string]bool{},

@@ -1,0 +1,71 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"twohop/internal/engine"
+)
+
+// unreachable matches what go, pip, apt and the engines write when nobody answers.
+var unreachable = regexp.MustCompile(`(?i)dial tcp|i/o timeout|no such host|connection refused|connection reset|tls handshake timeout|could not resolve|temporary failure|name resolution|max retries exceeded|failed to establish a new connection|no route to host|network is unreachable|unable to connect|connection timed out`)
+
+// classify turns a failed step into one sentence on what is wrong and what to
+// do, where the cause is known from what the command wrote.
+func classify(err error) error {
+	var usage *engine.UsageError
+	var environment *engine.EnvironmentError
+	if errors.As(err, &usage) || errors.As(err, &environment) {
+		return err
+	}
+	text := err.Error()
+	switch {
+	case errors.Is(err, syscall.ENOSPC), strings.Contains(text, "no space left on device"):
+		return &engine.EnvironmentError{What: "the disk is full", Do: "make room (`make clean` removes this project's images, `go clean -cache` Go's) and run again", Err: err}
+	case unreachable.MatchString(text):
+		return &engine.EnvironmentError{What: "a package registry does not answer", Do: "see that this machine reaches the Go module proxy (GOPROXY), the Python index (PIP_INDEX_URL) and a Debian mirror, then run again; what is done already is kept", Err: err}
+	}
+	return &engine.EnvironmentError{What: "the images could not be made", Do: "read the log for the first error and run again; what is done already is kept", Err: err}
+}
+
+// waitLock waits for a lock that another process holds.
+func waitLock(ctx context.Context, f *os.File) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+// needFree fails unless the file system that holds path has room for bytes.
+func needFree(path string, bytes uint64, forWhat string) error {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(path, &fs); err != nil {
+		return err
+	}
+	if free := fs.Bavail * uint64(fs.Bsize); free < bytes {
+		return &engine.EnvironmentError{
+			What: "the disk that holds " + path + " has " + gigabytes(free) + " free, and " + forWhat + " needs " + gigabytes(bytes),
+			Do:   "make room there and run again",
+		}
+	}
+	return nil
+}
+
+func gigabytes(bytes uint64) string {
+	return strconv.FormatFloat(float64(bytes)/(1<<30), 'f', 1, 64) + " GB"
+}

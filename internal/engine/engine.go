@@ -218,7 +218,7 @@ func stateDir() (string, error) {
 
 // modulesDir must exist on the host, because kind's podman provider mounts it;
 // containers need nothing in it.
-const modulesDir = "/lib/modules"
+var modulesDir = "/lib/modules" // a variable for tests
 
 // fit makes podman fit for kind: our containers.conf where its defaults cannot
 // work on this machine, and the folder that kind mounts.
@@ -243,7 +243,9 @@ func (e *Engine) fit(ctx context.Context) error {
 	case f.UserConf != "":
 		e.log("engine: podman keeps its own settings (%s); on this machine we would have set: %s", f.UserConf, strings.Join(why, "; "))
 	default:
-		e.log("engine: settings for podman of our own in %s: %s", ours, strings.Join(why, "; "))
+		if old, err := os.ReadFile(ours); err != nil || string(old) != text {
+			e.log("engine: writing settings for podman of our own to %s: %s", ours, strings.Join(why, "; "))
+		}
 		if err := writeFile(ours, text); err != nil {
 			return &EnvironmentError{What: "cannot write " + ours, Do: "make room there or set XDG_CACHE_HOME", Err: err}
 		}

@@ -1,0 +1,290 @@
+package images
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/mod/modfile"
+
+	"twohop/internal/engine"
+)
+
+func TestChooseLane(t *testing.T) {
+	silent := func(context.Context, string) error { return errors.New("nobody there") }
+	answers := func(context.Context, string) error { return nil }
+	for name, tc := range map[string]struct {
+		wish   string
+		ask    func(context.Context, string) error
+		want   string
+		reason string
+	}{
+		"auto with a registry":      {Auto, answers, Official, "https://registry-1.docker.io/v2/ answers"},
+		"auto without":              {Auto, silent, Source, "nobody there"},
+		"nothing said is auto":      {"", silent, Source, "nobody there"},
+		"official is not asked":     {Official, silent, Official, "IMAGES=official"},
+		"source though one answers": {Source, answers, Source, "IMAGES=source"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lane, why, err := chooseLane(context.Background(), tc.wish, "", tc.ask)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lane != tc.want || !strings.Contains(why, tc.reason) {
+				t.Errorf("lane %q because %q, want %q because %q", lane, why, tc.want, tc.reason)
+			}
+		})
+	}
+	_, _, err := chooseLane(context.Background(), "mirror", "", answers)
+	var usage *engine.UsageError
+	if !errors.As(err, &usage) {
+		t.Errorf("an unknown lane gives %v, not a usage error", err)
+	}
+}
+
+func TestAutoLaneGivesUpOnASilentRegistry(t *testing.T) {
+	hangs := func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
+	start := time.Now()
+	if lane, _, err := chooseLane(context.Background(), Auto, "", hangs); err != nil || lane != Source {
+		t.Errorf("lane %q, %v", lane, err)
+	}
+	if took := time.Since(start); took > registryWithin+time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+func TestRegistryURL(t *testing.T) {
+	for registry, want := range map[string]string{
+		"":                     "https://registry-1.docker.io/v2/",
+		"127.0.0.1:5000":       "http://127.0.0.1:5000/v2/",
+		"localhost:5000":       "http://localhost:5000/v2/",
+		"mirror.example/proxy": "https://mirror.example/v2/",
+	} {
+		if got := registryURL(registry); got != want {
+			t.Errorf("%q: %q, want %q", registry, got, want)
+		}
+	}
+}
+
+func TestParseVersions(t *testing.T) {
+	full := "# pins\nK8S_VERSION=v1.36.1\nISTIO_VERSION=1.31\nISTIO_REVISION=v0.0.0-1-abc\nKIND_VERSION=v0.33.0\nENVOY_VERSION=1.39.3\nDEBIAN_SUITE=bookworm\n"
+	v, err := parseVersions(full)
+	if err != nil || v["ENVOY_VERSION"] != "1.39.3" {
+		t.Fatalf("%v, %v", v, err)
+	}
+	for name, text := range map[string]string{
+		"a pin is missing": strings.Replace(full, "ENVOY_VERSION=1.39.3\n", "", 1),
+		"an empty pin":     strings.Replace(full, "=1.39.3", "=", 1),
+		"shell":            full + "export X=1\n",
+		"quotes":           full + "X=\"1\"\n",
+		"no assignment":    full + "X\n",
+	} {
+		if _, err := parseVersions(text); err == nil {
+			t.Errorf("%s: parses", name)
+		}
+	}
+	for _, bad := range [][2]string{{"latest", ""}, {"", "1.36"}, {"1", ""}, {"", "v1.36"}, {"1.30;rm", ""}} {
+		_, _, err := v.wanted(bad[0], bad[1])
+		var usage *engine.UsageError
+		if !errors.As(err, &usage) {
+			t.Errorf("Istio %q, Kubernetes %q gives %v, not a usage error", bad[0], bad[1], err)
+		}
+	}
+	if istio, k8s, err := v.wanted("1.30.0", ""); err != nil || istio != "1.30.0" || k8s != "v1.36.1" {
+		t.Errorf("%s %s %v", istio, k8s, err)
+	}
+}
+
+// versions.env, images/go.mod and go.mod say the same.
+func TestPinsAgree(t *testing.T) {
+	root, err := findRoot("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := ReadVersions(filepath.Join(root, "versions.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins := map[string]string{}
+	for _, path := range []string{"go.mod", "images/go.mod"} {
+		text, err := os.ReadFile(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mod, err := modfile.Parse(path, text, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range mod.Require {
+			pins[path+" "+r.Mod.Path] = r.Mod.Version
+		}
+	}
+	for pin, want := range map[string]string{
+		"go.mod sigs.k8s.io/kind":                              v["KIND_VERSION"],
+		"images/go.mod k8s.io/kubernetes":                      v["K8S_VERSION"],
+		"images/go.mod istio.io/istio":                         v["ISTIO_REVISION"],
+		"images/go.mod go.etcd.io/etcd/server/v3":              v["ETCD_VERSION"],
+		"images/go.mod github.com/coredns/coredns":             v["COREDNS_VERSION"],
+		"images/go.mod github.com/containerd/containerd/v2":    v["CONTAINERD_VERSION"],
+		"images/go.mod github.com/containernetworking/plugins": v["CNI_PLUGINS_VERSION"],
+	} {
+		if pins[pin] != want || want == "" {
+			t.Errorf("%s is %q, versions.env says %q", pin, pins[pin], want)
+		}
+	}
+}
+
+func TestInputsHash(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("a/one", "1", 0o644)
+	write("a/two", "2", 0o644)
+	tag := func(in *inputs) string {
+		t.Helper()
+		tag, err := in.tag()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return tag
+	}
+	hash := func() string { return tag(inputsOf("x").text("v", "1").files(dir, "a")) }
+	first := hash()
+	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(first) {
+		t.Errorf("tag %q", first)
+	}
+	if again := hash(); again != first {
+		t.Errorf("the same inputs give %s and %s", first, again)
+	}
+	if err := os.Chtimes(filepath.Join(dir, "a/one"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if touched := hash(); touched != first {
+		t.Error("a new date gives a new hash")
+	}
+	seen := map[string]string{first: "first"}
+	for _, change := range []struct {
+		what string
+		do   func()
+	}{
+		{"content", func() { write("a/one", "x", 0o644) }},
+		{"mode", func() { write("a/one", "x", 0o755) }},
+		{"one more file", func() { write("a/b/three", "", 0o644) }},
+		{"name", func() {
+			if err := os.Rename(filepath.Join(dir, "a/two"), filepath.Join(dir, "a/too")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		change.do()
+		now := hash()
+		if other, dup := seen[now]; dup {
+			t.Errorf("after a change of %s the hash is that of %s", change.what, other)
+		}
+		seen[now] = change.what
+	}
+	if tag(inputsOf("k").text("a", "b=c")) == tag(inputsOf("k").text("a=b", "c")) {
+		t.Error("two lists of parts run together")
+	}
+	if _, err := inputsOf("k").files(dir, "not-there").tag(); err == nil {
+		t.Error("a missing input is no error")
+	}
+}
+
+func TestGoLine(t *testing.T) {
+	for line, want := range map[string][2]bool{
+		"k8s.io/api/core/v1":                   {true, false},
+		"internal/abi":                         {true, false},
+		"go: downloading k8s.io/api v0.36.1":   {false, true},
+		"go: finding module for package x":     {false, false},
+		"# istio.io/istio/pilot":               {false, false},
+		"pilot/x.go:3:1: undefined: y":         {false, false},
+		"":                                     {false, false},
+		"\tgithub.com/x/y: cannot find module": {false, false},
+	} {
+		compiled, fetched := goLine(line)
+		if got := [2]bool{compiled, fetched}; got != want {
+			t.Errorf("%q: %v, want %v", line, got, want)
+		}
+	}
+}
+
+func TestJournalLine(t *testing.T) {
+	start := time.Unix(1000, 0)
+	j := &journal{start: start}
+	if got := j.line(start); got != "" {
+		t.Errorf("with nothing under way: %q", got)
+	}
+	j.steps = []*step{{name: "go", state: "12 of 345 packages"}, {name: "envoy"}}
+	if got, want := j.line(start.Add(754*time.Second)), "images: [12:34] go 12 of 345 packages · envoy"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := clip("äöüß", 3); got != "äö…" {
+		t.Errorf("clipped to %q", got)
+	}
+}
+
+func TestClassify(t *testing.T) {
+	for text, want := range map[string]string{
+		"go: go: exit status 1: Get \"https://x\": dial tcp 1.2.3.4:443: i/o timeout": "a package registry does not answer",
+		"envoy: python3: Max retries exceeded with url":                               "a package registry does not answer",
+		"workload rootfs: mmdebstrap: E: Temporary failure resolving 'x'":             "a package registry does not answer",
+		"preload: write /x: no space left on device":                                  "the disk is full",
+		"control-plane image: COPY failed":                                            "the images could not be made",
+	} {
+		err := classify(errors.New(text))
+		var environment *engine.EnvironmentError
+		if !errors.As(err, &environment) || environment.What != want || environment.Do == "" {
+			t.Errorf("%q becomes %v, want %q and what to do", text, err, want)
+		}
+	}
+	usage := &engine.UsageError{What: "x"}
+	if got := classify(usage); got != error(usage) {
+		t.Errorf("a usage error becomes %v", got)
+	}
+}
+
+func TestParseDigests(t *testing.T) {
+	label := base64.StdEncoding.EncodeToString([]byte(`{"a:1":"sha256:x"}`))
+	got, err := parseDigests([]byte(`{"other":"y","` + digestsLabel + `":"` + label + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"a:1": "sha256:x"}, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, bad := range []string{`null`, `{}`, `{"` + digestsLabel + `":"%"}`, `x`} {
+		if _, err := parseDigests([]byte(bad)); err == nil {
+			t.Errorf("%s parses", bad)
+		}
+	}
+}
+
+func TestBaseName(t *testing.T) {
+	for ref, want := range map[string]string{
+		"registry.k8s.io/coredns/coredns:v1.14.2": "coredns",
+		"127.0.0.1:5000/pause":                    "pause",
+		"etcd:3.6":                                "etcd",
+	} {
+		if got := baseName(ref); got != want {
+			t.Errorf("%s: %q, want %q", ref, got, want)
+		}
+	}
+}

@@ -147,7 +147,7 @@ func ParseAccessLog(line []byte) (AccessLog, error) {
 		ConnectionTerminationDetails:     f.text("connection_termination_details"),
 		BytesReceived:                    f.number("bytes_received"),
 		BytesSent:                        f.number("bytes_sent"),
-		ConnectionID:                     f.number("connection_id"),
+		ConnectionID:                     f.identifier("connection_id"),
 		DownstreamRemoteAddress:          f.text("downstream_remote_address"),
 		DownstreamDirectRemoteAddress:    f.text("downstream_direct_remote_address"),
 		DownstreamLocalAddress:           f.text("downstream_local_address"),
@@ -161,7 +161,7 @@ func ParseAccessLog(line []byte) (AccessLog, error) {
 		UpstreamCluster:                  f.text("upstream_cluster"),
 		UpstreamHost:                     f.text("upstream_host"),
 		UpstreamLocalAddress:             f.text("upstream_local_address"),
-		UpstreamConnectionID:             f.number("upstream_connection_id"),
+		UpstreamConnectionID:             f.identifier("upstream_connection_id"),
 		UpstreamRequestAttemptCount:      f.number("upstream_request_attempt_count"),
 		UpstreamProtocol:                 f.text("upstream_protocol"),
 		UpstreamServiceTime:              f.millis("upstream_service_time"),
@@ -280,6 +280,15 @@ func (f *fields) number(name string) *uint64 {
 		return nil
 	}
 	return (*uint64)(&n)
+}
+
+// identifier is a number that Envoy counts from 1 and prints as 0 where there
+// is none.
+func (f *fields) identifier(name string) *uint64 {
+	if n := f.number(name); n != nil && *n != 0 {
+		return n
+	}
+	return nil
 }
 
 func (f *fields) millis(name string) *time.Duration {

@@ -148,6 +148,9 @@ type Outlier struct {
 	EnforcingConsecutiveGateway  *uint32
 	EnforcingSuccessRate         *uint32
 	SplitExternalLocalOriginErrs bool
+	// PanicPercent is the share of healthy hosts below which the cluster uses
+	// ejected ones too; nil is Envoy's default of 50.
+	PanicPercent *float64
 }
 
 // Pool reads the cluster's pool. It errs only where the cluster contradicts
@@ -157,6 +160,10 @@ func (c *Cluster) Pool() (Pool, error) {
 		ConnectTimeout: duration(c.proto.GetConnectTimeout()),
 		Keepalive:      keepalive(c.proto.GetUpstreamConnectionOptions().GetTcpKeepalive()),
 		Outlier:        outlier(c.proto.GetOutlierDetection()),
+	}
+	if t := c.proto.GetCommonLbConfig().GetHealthyPanicThreshold(); t != nil && p.Outlier != nil {
+		percent := t.GetValue()
+		p.Outlier.PanicPercent = &percent
 	}
 	seen := false
 	for _, t := range c.proto.GetCircuitBreakers().GetThresholds() {

@@ -160,6 +160,10 @@ func dumpedListener(o object) (Listener, error) {
 			return Listener{}, fmt.Errorf("listener %q: error_state: %w", l.Name, err)
 		}
 		l.Rejected = &r
+		if l.Name == "" {
+			// Envoy prints a refused update once by name and once without.
+			l.Name = r.Name
+		}
 	} else if state == nil && o.get("draining_state") == nil {
 		return Listener{}, fmt.Errorf("listener %q has neither an active, a warming, a draining nor an error state", name)
 	}

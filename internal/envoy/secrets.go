@@ -4,6 +4,8 @@ import (
 	"crypto/sha1" //nolint:gosec // nginx logs this fingerprint
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -249,7 +251,7 @@ func certificate(c *x509.Certificate) Certificate {
 	s256 := sha256.Sum256(c.Raw)
 	s1 := sha1.Sum(c.Raw) //nolint:gosec // compared, not trusted
 	out := Certificate{
-		Subject: c.Subject.String(), Issuer: c.Issuer.String(),
+		Subject: distinguishedName(c.RawSubject), Issuer: distinguishedName(c.RawIssuer),
 		Serial: serial(c.SerialNumber),
 		SHA256: hex.EncodeToString(s256[:]), SHA1: hex.EncodeToString(s1[:]),
 		NotBefore: c.NotBefore, NotAfter: c.NotAfter, IsCA: c.IsCA,
@@ -267,6 +269,16 @@ func certificate(c *x509.Certificate) Certificate {
 		out.SANs = append(out.SANs, "email:"+m)
 	}
 	return out
+}
+
+// distinguishedName spells a name in its own order of attributes, as nginx
+// does; pkix.Name.String sorts them.
+func distinguishedName(raw []byte) string {
+	var name pkix.RDNSequence
+	if _, err := asn1.Unmarshal(raw, &name); err != nil {
+		return fmt.Sprintf("(unreadable: %v)", err)
+	}
+	return name.String()
 }
 
 // NormalizeSerial spells a certificate's serial number the way this package

@@ -1,7 +1,7 @@
 package envoy
 
 import (
-	"crypto/sha1" //nolint:gosec // nginx logs this fingerprint
+	"crypto/sha1"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -249,7 +249,7 @@ func ParseCertificates(raw []byte) ([]Certificate, error) {
 
 func certificate(c *x509.Certificate) Certificate {
 	s256 := sha256.Sum256(c.Raw)
-	s1 := sha1.Sum(c.Raw) //nolint:gosec // compared, not trusted
+	s1 := sha1.Sum(c.Raw) // the fingerprint that nginx logs: compared, not trusted
 	out := Certificate{
 		Subject: distinguishedName(c.RawSubject), Issuer: distinguishedName(c.RawIssuer),
 		Serial: serial(c.SerialNumber),

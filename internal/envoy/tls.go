@@ -130,7 +130,8 @@ func upstreamTLS(u *tlsv3.UpstreamTlsContext) (*TLS, error) {
 	for _, m := range validation.GetMatchTypedSubjectAltNames() {
 		t.SANs = append(t.SANs, strings.ToLower(m.GetSanType().String())+":"+matcher(m.GetMatcher()))
 	}
-	for _, m := range validation.GetMatchSubjectAltNames() { //nolint:staticcheck // what Istio sends
+	//lint:ignore SA1019 the untyped matchers are what Istio sends
+	for _, m := range validation.GetMatchSubjectAltNames() {
 		t.SANs = append(t.SANs, matcher(m))
 	}
 	return t, nil

@@ -58,6 +58,10 @@ type Pair struct {
 	Cert            *x509.Certificate
 }
 
+// Serial is the certificate's serial number: hex, lower-case, without leading
+// zeros, as internal/envoy spells those that the witnesses print.
+func (p *Pair) Serial() string { return fmt.Sprintf("%x", p.Cert.SerialNumber) }
+
 // Lifetime bounds everything the PKI issues: a lab is never that old.
 const Lifetime = 7 * 24 * time.Hour
 

@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -141,4 +143,25 @@ func (c *Client) PodProblem(ctx context.Context, pod *corev1.Pod) string {
 		}
 	}
 	return b.String()
+}
+
+// Pods lists the pods of a label selector that are not being deleted.
+func (c *Client) Pods(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
+	list, err := c.Typed.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods %q in %s: %w", selector, namespace, err)
+	}
+	return slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil }), nil
+}
+
+// Pod is Pods where there is exactly one.
+func (c *Client) Pod(ctx context.Context, namespace, selector string) (*corev1.Pod, error) {
+	pods, err := c.Pods(ctx, namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	if len(pods) != 1 {
+		return nil, fmt.Errorf("looked for one pod %q in %s and found %d", selector, namespace, len(pods))
+	}
+	return &pods[0], nil
 }

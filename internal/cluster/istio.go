@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"twohop/internal/envoy"
+	"twohop/internal/kube"
+)
+
+// Istio is a control plane: what istioctl installs, with which settings.
+type Istio struct {
+	Istioctl string `json:"-"` // path of the binary
+	Hub, Tag string
+	// Domain is istiod's --domain, the suffix of Service names in its registry.
+	Domain string
+	// UpstreamEnvoy says that the proxy image holds upstream Envoy, which lacks
+	// Istio's own filters; istiod is told not to send them.
+	UpstreamEnvoy bool
+	// FlushesFast says that this Istio knows proxyConfig.fileFlushInterval
+	// (1.31): access logs are written after 20 ms instead of a second.
+	FlushesFast bool
+}
+
+// ReadyTimeout bounds the wait for istiod; it needs 5 to 10 s on two cores.
+const ReadyTimeout = 3 * time.Minute
+
+// Operator is the IstioOperator that istioctl is given.
+func (i Istio) Operator() ([]byte, error) {
+	type m = map[string]any
+	env := m{
+		// istiod collects changes before it pushes, for 100 ms by default. The
+		// harness changes one thing at a time and waits for each.
+		"PILOT_DEBOUNCE_AFTER": "20ms",
+		"PILOT_DEBOUNCE_MAX":   "200ms",
+	}
+	values := m{
+		"global": m{
+			"imagePullPolicy": "IfNotPresent",
+			"proxy": m{
+				"clusterDomain": i.Domain,
+				"resources":     m{"requests": m{"cpu": "10m", "memory": "64Mi"}},
+			},
+		},
+		"pilot": m{
+			"autoscaleEnabled": false,
+			"env":              env,
+			"resources":        m{"requests": m{"cpu": "50m", "memory": "128Mi"}},
+		},
+	}
+	mesh := m{
+		"accessLogFile":         "/dev/stdout",
+		"accessLogEncoding":     "JSON",
+		"accessLogFormat":       envoy.AccessLogFormat,
+		"outboundTrafficPolicy": m{"mode": "ALLOW_ANY"},
+	}
+	if i.FlushesFast {
+		mesh["defaultConfig"] = m{"fileFlushInterval": "0.02s"}
+	}
+	if i.UpstreamEnvoy {
+		env["PILOT_ENABLE_ALPN_FILTER"] = "false"
+		env["PILOT_ENABLE_METADATA_EXCHANGE"] = "false"
+		values["telemetry"] = m{"enabled": false}
+	}
+	return yaml.Marshal(m{
+		"apiVersion": "install.istio.io/v1alpha1",
+		"kind":       "IstioOperator",
+		"spec": m{
+			"profile":    "minimal",
+			"hub":        i.Hub,
+			"tag":        i.Tag,
+			"meshConfig": mesh,
+			"values":     values,
+		},
+	})
+}
+
+func (i Istio) install(ctx context.Context, kubeconfig string, log io.Writer) error {
+	operator, err := i.Operator()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, i.Istioctl, "install", "--skip-confirmation", "--kubeconfig", kubeconfig,
+		"--readiness-timeout", ReadyTimeout.String(), "--filename", "-")
+	// Give istioctl the chance to end by itself before it is killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	cmd.Stdin = bytes.NewReader(operator)
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = log, io.MultiWriter(log, &stderr)
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("istioctl install: %w: %s", err, lastLine(stderr.String()))
+	}
+	return nil
+}
+
+// explainIstio adds what istiod's pod says of itself.
+func (c *Cluster) explainIstio(err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	pods := &corev1.PodList{}
+	if c.Kube.Objects().List(ctx, pods) != nil {
+		return err
+	}
+	for _, pod := range pods.Items {
+		if pod.Namespace == IstioNamespace && !ready(&pod) {
+			return fmt.Errorf("Istio did not become ready: %w; %s", err, c.Kube.PodProblem(ctx, &pod))
+		}
+	}
+	return fmt.Errorf("Istio did not become ready: %w", err)
+}
+
+// IstioNamespace is where the control plane lives, and the mesh's root namespace.
+const IstioNamespace = "istio-system"
+
+func ready(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// IstiodPod finds the control plane's pod.
+func IstiodPod(ctx context.Context, client *kube.Client) (*corev1.Pod, error) {
+	return client.Pod(ctx, IstioNamespace, "app=istiod")
+}
+
+func lastLine(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return lines[len(lines)-1]
+}

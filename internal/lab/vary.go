@@ -1,0 +1,261 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	networking "istio.io/api/networking/v1alpha3"
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
+	"sigs.k8s.io/yaml"
+)
+
+// Variation is one deliberate change of the subject. Restore undoes it.
+type Variation struct {
+	// Change says what is done, as a person would ("drop the DestinationRule's tls").
+	Change string
+	do     func(ctx context.Context, l *Lab) (Applied, error)
+}
+
+// Applied is what a variation did, as a person would do it by hand.
+type Applied struct {
+	Command string
+	YAML    []byte // for `kubectl apply -f -`; nil for a deletion
+}
+
+// Edit changes an object of the subject. T is its type, so its kind.
+func Edit[T k8s.Object](change, namespace, name string, edit func(T)) Variation {
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		current := newObject[T]()
+		err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+			if err := l.Kube.Objects().Get(ctx, name, namespace, current); err != nil {
+				return err
+			}
+			edit(current)
+			return l.Kube.Objects().Update(ctx, current)
+		})
+		if err != nil {
+			return Applied{}, wrap("edit", named(current, namespace, name), err)
+		}
+		l.touch(current)
+		return applied(current)
+	}}
+}
+
+// Add creates an object that is not part of the baseline, or replaces one.
+func Add(change string, o k8s.Object) Variation {
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		l.touch(o)
+		if err := l.put(ctx, o); err != nil {
+			return Applied{}, err
+		}
+		return applied(o)
+	}}
+}
+
+// Remove deletes an object.
+func Remove(change string, o k8s.Object) Variation {
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		l.touch(o)
+		k := keyOf(o)
+		if err := l.Kube.Objects().Delete(ctx, o); err != nil {
+			return Applied{}, wrap("delete", o, err)
+		}
+		return Applied{Command: fmt.Sprintf("kubectl delete -n %s %s %s", k.namespace, strings.ToLower(k.kind), k.name)}, nil
+	}}
+}
+
+// DestinationRule, and its siblings below, edit an Istio object in the gateway's namespace.
+func (l *Lab) DestinationRule(change, name string, edit func(*networking.DestinationRule)) Variation {
+	return Edit(change, l.Subject.Gateway.Namespace, name, func(o *istio.DestinationRule) { edit(&o.Spec) })
+}
+
+// VirtualService edits the subject's VirtualService.
+func (l *Lab) VirtualService(change string, edit func(*networking.VirtualService)) Variation {
+	return Edit(change, l.Subject.Gateway.Namespace, l.Subject.VirtualService, func(o *istio.VirtualService) { edit(&o.Spec) })
+}
+
+// ServiceEntry edits the subject's ServiceEntry.
+func (l *Lab) ServiceEntry(change string, edit func(*networking.ServiceEntry)) Variation {
+	return Edit(change, l.Subject.Gateway.Namespace, l.Subject.ServiceEntry, func(o *istio.ServiceEntry) { edit(&o.Spec) })
+}
+
+// GatewayServer edits the subject's Gateway.
+func (l *Lab) GatewayServer(change string, edit func(*networking.Gateway)) Variation {
+	return Edit(change, l.Subject.Gateway.Namespace, l.Subject.GatewayName, func(o *istio.Gateway) { edit(&o.Spec) })
+}
+
+// Vary makes the changes in turn and returns once both proxies have them.
+func (l *Lab) Vary(ctx context.Context, variations ...Variation) ([]Applied, error) {
+	var done []Applied
+	for _, v := range variations {
+		a, err := v.do(ctx, l)
+		if err != nil {
+			return done, fmt.Errorf("%s: %w", v.Change, err)
+		}
+		done = append(done, a)
+	}
+	return done, l.Barrier(ctx)
+}
+
+// Restore puts back whatever variations touched, and waits until the proxies
+// have it. Workloads that were touched are waited for and attached to anew.
+func (l *Lab) Restore(ctx context.Context) error {
+	restarted := false
+	for k, o := range l.touched {
+		if d, ok := o.(*appsv1.Deployment); ok || k.kind == "Deployment" {
+			restarted = restarted || ok
+			_ = d
+		}
+		if base := l.find(k); base != nil {
+			if err := l.put(ctx, base); err != nil {
+				return err
+			}
+		} else if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+			return wrap("delete", o, err)
+		}
+		delete(l.touched, k)
+	}
+	if restarted {
+		for _, w := range l.workloads() {
+			if err := l.Kube.WaitDeployment(ctx, w.Namespace, w.Deployment, Timeouts.Ready); err != nil {
+				return err
+			}
+		}
+		if err := l.Attach(ctx); err != nil {
+			return err
+		}
+	}
+	return l.Barrier(ctx)
+}
+
+// Touched reports whether anything differs from the baseline.
+func (l *Lab) Touched() bool { return len(l.touched) > 0 }
+
+// Barrier returns once everything written before it is live in both proxies.
+// It writes a ServiceEntry that no earlier push can have held, waits until both
+// proxies have its cluster, and then until each has taken listeners and routes
+// of that push or a later one: istiod pushes clusters first
+// (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
+func (l *Lab) Barrier(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
+	defer cancel()
+	l.sentinel++
+	host := fmt.Sprintf("s%d-%d.sentinel.invalid", time.Now().UnixNano(), l.sentinel)
+	se := &istio.ServiceEntry{
+		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
+		Spec: networking.ServiceEntry{
+			Hosts:      []string{host},
+			Location:   networking.ServiceEntry_MESH_EXTERNAL,
+			Resolution: networking.ServiceEntry_STATIC,
+			// A port that nothing else uses: an HTTP port would bring a listener
+			// of its own, and that would change the subject.
+			Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
+			Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
+		},
+	}
+	if err := l.put(ctx, se); err != nil {
+		return err
+	}
+	for _, p := range l.proxies() {
+		if err := awaitPush(ctx, p, host); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const sentinelPort = 15999
+
+func newObject[T k8s.Object]() T {
+	var zero T
+	switch any(zero).(type) {
+	case *istio.DestinationRule:
+		return any(&istio.DestinationRule{}).(T)
+	case *istio.VirtualService:
+		return any(&istio.VirtualService{}).(T)
+	case *istio.ServiceEntry:
+		return any(&istio.ServiceEntry{}).(T)
+	case *istio.Gateway:
+		return any(&istio.Gateway{}).(T)
+	case *corev1.Secret:
+		return any(&corev1.Secret{}).(T)
+	case *corev1.Service:
+		return any(&corev1.Service{}).(T)
+	case *appsv1.Deployment:
+		return any(&appsv1.Deployment{}).(T)
+	}
+	panic(fmt.Sprintf("lab.Edit knows no %T", zero))
+}
+
+func named(o k8s.Object, namespace, name string) k8s.Object {
+	o.SetNamespace(namespace)
+	o.SetName(name)
+	return o
+}
+
+func (l *Lab) touch(o k8s.Object) {
+	l.touched[keyOf(o)] = o.DeepCopyObject().(k8s.Object)
+}
+
+func (l *Lab) find(k key) k8s.Object {
+	for _, o := range l.baseline {
+		if keyOf(o) == k {
+			return o
+		}
+	}
+	return nil
+}
+
+// applied renders an object as a person would write it. A private key is left
+// out: it belongs to a PKI that went with the lab.
+func applied(o k8s.Object) (Applied, error) {
+	raw, err := Manifest(o)
+	return Applied{Command: "kubectl apply -f -", YAML: raw}, err
+}
+
+// Manifest renders objects as YAML documents, without what the API server adds
+// and without private keys.
+func Manifest(objects ...k8s.Object) ([]byte, error) {
+	var b strings.Builder
+	for i, o := range objects {
+		o = o.DeepCopyObject().(k8s.Object)
+		k := keyOf(o)
+		o.SetManagedFields(nil)
+		o.SetResourceVersion("")
+		o.SetUID("")
+		o.SetCreationTimestamp(metav1.Time{})
+		o.SetGeneration(0)
+		if secret, ok := o.(*corev1.Secret); ok {
+			for name := range secret.Data {
+				if strings.HasSuffix(name, "key") {
+					secret.Data[name] = []byte("left out: a key of the lab's own, throw-away PKI\n")
+				}
+			}
+		}
+		raw, err := yaml.Marshal(o)
+		if err != nil {
+			return nil, fmt.Errorf("render %s: %w", describe(o), err)
+		}
+		text := string(raw)
+		if o.GetObjectKind().GroupVersionKind().Empty() {
+			group, err := groupVersion(o)
+			if err != nil {
+				return nil, err
+			}
+			text = fmt.Sprintf("apiVersion: %s\nkind: %s\n%s", group, k.kind, text)
+		}
+		if i > 0 {
+			b.WriteString("---\n")
+		}
+		b.WriteString(text)
+	}
+	return []byte(b.String()), nil
+}

@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"twohop/internal/observe"
+	"twohop/internal/probe"
+)
+
+// Witness gathers the lines of the three logs that name a token. Call it when
+// the request is over. The sidecar's line is waited for, since every request of
+// the application passes it. Gateway and partner may rightly have none: each is
+// made to log a line of another kind now, and its log is read up to that line.
+func (l *Lab) Witness(ctx context.Context, token string) (observe.Witnessed, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
+	defer cancel()
+	group, waiting := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		_, err := l.Sidecar.Log.Wait(waiting, "the line of the probe "+token, observe.Contains(token))
+		return err
+	})
+	group.Go(func() error { return l.flushGateway(waiting) })
+	group.Go(func() error { return l.flushPartner(waiting) })
+	if err := group.Wait(); err != nil {
+		return observe.Witnessed{}, err
+	}
+	return observe.Witnessed{
+		Sidecar: l.Sidecar.Log.Matching(observe.Contains(token)),
+		Gateway: l.Gateway.Log.Matching(observe.Contains(token)),
+		Partner: l.Partner.Matching(observe.Contains(token)),
+	}, nil
+}
+
+// flushGateway opens a TLS connection with a name that no filter chain has: the
+// gateway refuses it, and its access log says so in a line with that name.
+func (l *Lab) flushGateway(ctx context.Context) error {
+	name := probe.NewToken() + ".flush.invalid"
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", l.gatewayPort))
+	if err != nil {
+		return fmt.Errorf("reach the gateway's listener: %w", err)
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	// The handshake has to fail: no certificate is verified, none is offered.
+	err = tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}).HandshakeContext(ctx)
+	if err == nil {
+		return fmt.Errorf("the gateway accepted the server name %s, which no Gateway names", name)
+	}
+	_, err = l.Gateway.Log.Wait(ctx, "the line of a later connection, "+name, observe.Contains(name))
+	return err
+}
+
+// flushPartner asks the partner's plaintext port, from its own loopback.
+func (l *Lab) flushPartner(ctx context.Context) error {
+	token := "flush-" + probe.NewToken()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", l.partnerPort, probe.Path(token)), nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{Timeout: 5 * time.Second}).Do(req)
+	if err != nil {
+		return fmt.Errorf("reach the partner's plaintext port: %w", err)
+	}
+	res.Body.Close()
+	_, err = l.Partner.Wait(ctx, "the line of a later request, "+token, observe.Contains(token))
+	return err
+}

@@ -1,0 +1,114 @@
+// Package observe is the witnesses: what both proxies, the partner and istiod
+// say of themselves. It hands out raw bytes and the commands that print the
+// same; parsing is internal/envoy's, judging is the specs'.
+package observe
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"twohop/internal/kube"
+)
+
+// Log is a container's log, followed from its start. Lines are kept, in order.
+type Log struct {
+	// Who names the container in errors and commands.
+	Who     string
+	Command string // what prints the same
+
+	mu      sync.Mutex
+	lines   [][]byte
+	ended   error
+	changed chan struct{} // closed and renewed at each new line
+}
+
+// Follow starts to read a container's log. It ends with ctx or with the pod.
+func Follow(ctx context.Context, client *kube.Client, namespace, pod, container string) (*Log, error) {
+	stream, err := client.Typed.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Follow: true}).Stream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("follow the log of %s/%s (%s): %w", namespace, pod, container, err)
+	}
+	l := &Log{
+		Who:     fmt.Sprintf("%s/%s (%s)", namespace, pod, container),
+		Command: fmt.Sprintf("kubectl logs -n %s %s -c %s", namespace, pod, container),
+		changed: make(chan struct{}),
+	}
+	go l.read(stream)
+	return l, nil
+}
+
+func (l *Log) read(stream io.ReadCloser) {
+	defer stream.Close()
+	in := bufio.NewReader(stream)
+	for {
+		line, err := in.ReadBytes('\n')
+		l.mu.Lock()
+		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
+			l.lines = append(l.lines, line)
+		}
+		if err != nil {
+			l.ended = err
+		}
+		close(l.changed)
+		l.changed = make(chan struct{})
+		l.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Matching returns the lines read so far that match.
+func (l *Log) Matching(match func([]byte) bool) [][]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var found [][]byte
+	for _, line := range l.lines {
+		if match(line) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// Wait returns the first line that matches, past or to come. If none comes
+// before ctx ends, or the log ends first, the error says what was awaited.
+func (l *Log) Wait(ctx context.Context, what string, match func([]byte) bool) ([]byte, error) {
+	seen := 0
+	for {
+		l.mu.Lock()
+		fresh, ended, changed := l.lines[seen:], l.ended, l.changed
+		seen = len(l.lines)
+		l.mu.Unlock()
+		for _, line := range fresh {
+			if match(line) {
+				return line, nil
+			}
+		}
+		if ended != nil {
+			return nil, fmt.Errorf("the log of %s ended (%w) before %s", l.Who, ended, what)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			last := "nothing"
+			if n := len(fresh); n > 0 {
+				last = string(fresh[n-1])
+			} else if all := l.Matching(func([]byte) bool { return true }); len(all) > 0 {
+				last = string(all[len(all)-1])
+			}
+			return nil, fmt.Errorf("waited in the log of %s for %s: %w; its last line was %.300s", l.Who, what, context.Cause(ctx), last)
+		}
+	}
+}
+
+// Contains matches lines with a text in them.
+func Contains(text string) func([]byte) bool {
+	return func(line []byte) bool { return bytes.Contains(line, []byte(text)) }
+}

@@ -1,0 +1,88 @@
+package observe
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"twohop/internal/kube"
+	"twohop/internal/subject"
+)
+
+// Proxy is one running Envoy: a pod of a workload, its admin API and its log.
+type Proxy struct {
+	Workload subject.Workload
+	Pod, IP  string
+	Log      *Log
+	admin    string
+	http     *http.Client
+}
+
+// adminPort is Envoy's, on the pod's loopback (Istio's bootstrap template).
+const adminPort = 15000
+
+// Attach connects to the workload's one pod, until ctx ends.
+func Attach(ctx context.Context, client *kube.Client, w subject.Workload, selector string) (*Proxy, error) {
+	pod, err := client.Pod(ctx, w.Namespace, selector)
+	if err != nil {
+		return nil, err
+	}
+	return AttachPod(ctx, client, w, pod.Name, pod.Status.PodIP)
+}
+
+// AttachPod connects to a pod by name, until ctx ends.
+func AttachPod(ctx context.Context, client *kube.Client, w subject.Workload, pod, ip string) (*Proxy, error) {
+	log, err := Follow(ctx, client, w.Namespace, pod, w.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	port, err := client.Forward(ctx, w.Namespace, pod, adminPort)
+	if err != nil {
+		return nil, err
+	}
+	return &Proxy{
+		Workload: w, Pod: pod, IP: ip, Log: log,
+		admin: fmt.Sprintf("http://127.0.0.1:%d", port),
+		http:  &http.Client{Timeout: 10 * time.Second},
+	}, nil
+}
+
+// Admin asks Envoy's admin API, for example "/config_dump?resource=dynamic_active_clusters".
+func (p *Proxy) Admin(ctx context.Context, path string) ([]byte, error) {
+	return p.do(ctx, http.MethodGet, path)
+}
+
+// Command is what a person would run to see what Admin(path) returned.
+func (p *Proxy) Command(path string) string {
+	return fmt.Sprintf("kubectl exec -n %s %s -c %s -- pilot-agent request GET '%s'", p.Workload.Namespace, p.Pod, p.Workload.Proxy, path)
+}
+
+func (p *Proxy) do(ctx context.Context, method, path string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := p.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask Envoy of %s/%s for %s: %w", p.Workload.Namespace, p.Pod, path, err)
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read Envoy's answer of %s/%s to %s: %w", p.Workload.Namespace, p.Pod, path, err)
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("Envoy of %s/%s answers %s to %s: %.200s", p.Workload.Namespace, p.Pod, res.Status, path, raw)
+	}
+	return raw, nil
+}
+
+// Paths of the admin API.
+const (
+	ClustersPath    = "/config_dump?resource=dynamic_active_clusters"
+	SecretsDumpPath = "/config_dump?mask=dynamic_active_secrets,dynamic_warming_secrets"
+	ConfigPath      = "/config_dump"
+	VersionsPath    = "/stats?filter=version_text$&type=TextReadouts"
+)

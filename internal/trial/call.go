@@ -1,0 +1,179 @@
+package trial
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/onsi/gomega/types"
+
+	"twohop/internal/envoy"
+	"twohop/internal/observe"
+	"twohop/internal/probe"
+	"twohop/internal/verdict"
+)
+
+// Call is one request and what every witness wrote about it, joined by its
+// token. The lists are complete: each log was read up to a line that was caused
+// after the call had ended, so an empty list is an absence and not a delay.
+type Call struct {
+	probe.Reply
+	Token string
+	// Sidecar and Gateway are the proxies' access log lines.
+	Sidecar, Gateway []envoy.AccessLog
+	Partner          []envoy.PartnerLog
+	// PartnerErrors are the lines of nginx's error log that name the token.
+	PartnerErrors []envoy.NginxError
+
+	t        *T
+	evidence struct{ curl, sidecar, gateway, partner string }
+}
+
+// CallOption changes the request.
+type CallOption func(*probe.Request)
+
+// With adds arguments for curl.
+func With(args ...string) CallOption {
+	return func(r *probe.Request) { r.Args = append(r.Args, args...) }
+}
+
+// Call makes the application's request and gathers the witnesses.
+func (t *T) Call(ctx context.Context, options ...CallOption) (*Call, error) {
+	r := probe.Request{Token: probe.NewToken(), Connect: t.PartnerIP}
+	for _, o := range options {
+		o(&r)
+	}
+	reply, stderr, err := probe.Do(ctx, t.Kube, t.Subject, t.Sidecar.Pod, r)
+	c := &Call{Reply: reply, Token: r.Token, t: t}
+	t.Step("the application calls the partner", reply.Command)
+	var saveErr error
+	if c.evidence.curl, saveErr = t.Save("curl.txt", verdict.KindCurl, verdict.WitnessClient, reply.Command, reply.Raw); saveErr != nil {
+		return nil, saveErr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, stderr)
+	}
+	w, err := t.Witness(ctx, r.Token)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.read(w); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// read saves each witness's lines, then parses them.
+func (c *Call) read(w observe.Witnessed) (err error) {
+	for _, proxy := range []struct {
+		witness string
+		log     *observe.Log
+		lines   [][]byte
+		path    *string
+		into    *[]envoy.AccessLog
+	}{
+		{verdict.WitnessSidecar, c.t.Sidecar.Log, w.Sidecar, &c.evidence.sidecar, &c.Sidecar},
+		{verdict.WitnessGateway, c.t.Gateway.Log, w.Gateway, &c.evidence.gateway, &c.Gateway},
+	} {
+		if *proxy.path, err = c.save(proxy.witness, verdict.KindAccessLog, proxy.log, proxy.lines); err != nil {
+			return err
+		}
+		for _, line := range proxy.lines {
+			entry, err := envoy.ParseAccessLog(line)
+			if err != nil {
+				return fmt.Errorf("%s's log: %w", proxy.witness, err)
+			}
+			*proxy.into = append(*proxy.into, entry)
+		}
+	}
+	var access, errors [][]byte
+	for _, line := range w.Partner {
+		if envoy.IsPartnerLog(line) {
+			access = append(access, line)
+		} else {
+			errors = append(errors, line)
+		}
+	}
+	if c.evidence.partner, err = c.save(verdict.WitnessPartner, verdict.KindPartnerLog, c.t.Partner, access); err != nil {
+		return err
+	}
+	for _, line := range access {
+		entry, err := envoy.ParsePartnerLog(line)
+		if err != nil {
+			return err
+		}
+		c.Partner = append(c.Partner, entry)
+	}
+	if len(errors) == 0 {
+		return nil
+	}
+	if _, err = c.t.Save("partner-errors.txt", verdict.KindText, verdict.WitnessPartner, c.t.Partner.Command, join(errors)); err != nil {
+		return err
+	}
+	for _, line := range errors {
+		entry, err := envoy.ParseNginxError(line)
+		if err != nil {
+			return err
+		}
+		c.PartnerErrors = append(c.PartnerErrors, entry)
+	}
+	return nil
+}
+
+func (c *Call) save(witness, kind string, log *observe.Log, lines [][]byte) (string, error) {
+	command := fmt.Sprintf("%s | grep %s", log.Command, c.Token)
+	return c.t.Save(witness+".log", kind, witness, command, join(lines))
+}
+
+// Fact states a fact about the call; the evidence is all that was kept of it.
+func (c *Call) Fact(name string, seen any, want types.GomegaMatcher) bool {
+	return c.t.Fact(name, seen, want, c.evidence.curl, c.evidence.sidecar, c.evidence.gateway, c.evidence.partner)
+}
+
+// Status states what curl saw; 0 is "no answer".
+func (c *Call) Status(want types.GomegaMatcher) bool {
+	return c.Fact("curl: HTTP status", c.HTTPCode, want)
+}
+
+// Left is the sidecar's line. There is always one: the lists are complete, and
+// a call without it did not go through the sidecar at all.
+func (c *Call) Left() envoy.AccessLog { return first(c.Sidecar) }
+
+// Through is the gateway's line, zero if the gateway never saw the call.
+func (c *Call) Through() envoy.AccessLog { return first(c.Gateway) }
+
+// Arrived is the partner's line, zero if the partner never saw the call.
+func (c *Call) Arrived() envoy.PartnerLog { return first(c.Partner) }
+
+// PartnerSaid joins the messages of the partner's error log about the call.
+func (c *Call) PartnerSaid() string {
+	var said []string
+	for _, e := range c.PartnerErrors {
+		said = append(said, e.Message)
+	}
+	return strings.Join(said, "; ")
+}
+
+// Flags joins an access log line's response flags.
+func Flags(l envoy.AccessLog) string { return strings.Join(l.ResponseFlags, ",") }
+
+// Host is the address of "host:port".
+func Host(address string) string {
+	host, _, _ := strings.Cut(address, ":")
+	return host
+}
+
+func first[E any](list []E) (zero E) {
+	if len(list) == 0 {
+		return zero
+	}
+	return list[0]
+}
+
+func join(lines [][]byte) []byte {
+	if len(lines) == 0 {
+		return nil
+	}
+	return append(bytes.Join(lines, []byte("\n")), '\n')
+}

@@ -1,0 +1,158 @@
+package trial
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/onsi/gomega/types"
+
+	"twohop/internal/envoy"
+	"twohop/internal/lab"
+	"twohop/internal/observe"
+	"twohop/internal/subject"
+	"twohop/internal/verdict"
+)
+
+// Cluster is one of a proxy's clusters, or its absence.
+type Cluster struct {
+	Name string
+	// Present is false where the proxy has no cluster of that name; Pool and
+	// TLS are then empty.
+	Present bool
+	Pool    envoy.Pool
+	TLS     *envoy.TLS
+	Envoy   *envoy.Cluster
+	who     string
+	t       *T
+	path    string
+}
+
+// Cluster reads one cluster of a proxy. An absent cluster is a finding; a dump
+// that does not parse is an error.
+func (t *T) Cluster(ctx context.Context, p *observe.Proxy, name string) (*Cluster, error) {
+	all, path, err := t.Clusters(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Name: name, who: t.who(p), t: t, path: path}
+	var absent *envoy.AbsentError
+	if c.Envoy, err = envoy.FindCluster(all, name); errors.As(err, &absent) {
+		return c, nil
+	} else if err != nil {
+		return nil, err
+	}
+	c.Present = true
+	if c.Pool, err = c.Envoy.Pool(); err != nil {
+		return nil, err
+	}
+	c.TLS, err = c.Envoy.TLS()
+	return c, err
+}
+
+// Clusters reads all of a proxy's clusters, and says where they were kept.
+func (t *T) Clusters(ctx context.Context, p *observe.Proxy) ([]*envoy.Cluster, string, error) {
+	raw, path, err := t.admin(ctx, p, "clusters.json", verdict.KindClusters, observe.ClustersPath)
+	if err != nil {
+		return nil, "", err
+	}
+	dump, err := envoy.ParseConfigDump(raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", t.who(p), err)
+	}
+	return dump.Clusters(), path, nil
+}
+
+// Fact states a fact about the cluster.
+func (c *Cluster) Fact(name string, seen any, want types.GomegaMatcher) bool {
+	return c.t.Fact(fmt.Sprintf("%s, %s: %s", c.who, c.Name, name), seen, want, c.path)
+}
+
+// TLSOrZero spares checks a test for nil: a cluster without a transport socket
+// has no SNI, no certificates and no SANs.
+func (c *Cluster) TLSOrZero() envoy.TLS {
+	if c.TLS == nil {
+		return envoy.TLS{}
+	}
+	return *c.TLS
+}
+
+// Secret is one of a proxy's SDS secrets, or its absence.
+type Secret struct {
+	envoy.Secret
+	Present bool
+	who     string
+	t       *T
+	path    string
+}
+
+// Fact states a fact about the secret.
+func (s *Secret) Fact(name string, seen any, want types.GomegaMatcher) bool {
+	return s.t.Fact(fmt.Sprintf("%s, secret %s: %s", s.who, s.Name, name), seen, want, s.path)
+}
+
+// Secret reads one SDS secret of a proxy.
+func (t *T) Secret(ctx context.Context, p *observe.Proxy, name string) (*Secret, error) {
+	raw, path, err := t.admin(ctx, p, "secrets.json", verdict.KindSecrets, observe.SecretsDumpPath)
+	if err != nil {
+		return nil, err
+	}
+	all, err := envoy.ParseSecrets(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.who(p), err)
+	}
+	s := &Secret{Secret: envoy.Secret{Name: name}, who: t.who(p), t: t, path: path}
+	for _, found := range all {
+		if found.Name == name {
+			s.Secret, s.Present = found, true
+		}
+	}
+	return s, nil
+}
+
+// admin asks a proxy's admin API and keeps the answer.
+func (t *T) admin(ctx context.Context, p *observe.Proxy, name, kind, path string) (raw []byte, kept string, err error) {
+	if raw, err = p.Admin(ctx, path); err != nil {
+		return nil, "", err
+	}
+	command := p.Command(path)
+	t.Step("what "+t.who(p)+" holds", command)
+	kept, err = t.Save(t.witness(p.Workload)+"-"+name, kind, t.witness(p.Workload), command, raw)
+	return raw, kept, err
+}
+
+// who names a proxy in facts.
+func (t *T) who(p *observe.Proxy) string {
+	if p.Workload == t.Subject.Client {
+		return "client sidecar"
+	}
+	return "gateway"
+}
+
+func (t *T) witness(w subject.Workload) string {
+	if w == t.Subject.Client {
+		return verdict.WitnessSidecar
+	}
+	return verdict.WitnessGateway
+}
+
+// IstiodSays waits for a line of istiod's log and keeps it. Texts are looked
+// for together, in one line.
+func (t *T) IstiodSays(ctx context.Context, texts ...string) (line, path string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lab.Timeouts.Line)
+	defer cancel()
+	raw, err := t.Istiod.Wait(ctx, fmt.Sprintf("a line with %q", texts), func(line []byte) bool {
+		for _, text := range texts {
+			if !strings.Contains(string(line), text) {
+				return false
+			}
+		}
+		return true
+	})
+	if err != nil {
+		return "", "", err
+	}
+	path, err = t.Save("istiod.log", verdict.KindText, verdict.WitnessIstiod, t.Istiod.Command, append(raw, '\n'))
+	return string(raw), path, err
+}

@@ -1,0 +1,31 @@
+package verdict
+
+import (
+	"os"
+	"path/filepath"
+
+	"twohop/internal/claim"
+)
+
+// ReproduceDir holds a script for each claim, ManifestFile all that was applied.
+const (
+	ReproduceDir = "reproduce"
+	ManifestFile = "manifest.yaml"
+)
+
+// SaveScript writes reproduce/<claim>.sh and returns its path in the folder.
+func (f *Folder) SaveScript(id claim.ID, script []byte) (string, error) {
+	path := filepath.Join(ReproduceDir, string(id)+".sh")
+	if err := os.MkdirAll(filepath.Join(f.Dir, ReproduceDir), 0o755); err != nil {
+		return "", err
+	}
+	if err := writeAtomic(filepath.Join(f.Dir, path), script); err != nil {
+		return "", err
+	}
+	return path, os.Chmod(filepath.Join(f.Dir, path), 0o755)
+}
+
+// SaveManifest writes manifest.yaml: everything that the lab applied.
+func (f *Folder) SaveManifest(manifest []byte) error {
+	return writeAtomic(filepath.Join(f.Dir, ManifestFile), manifest)
+}

@@ -51,8 +51,12 @@ func makeSample(t *testing.T, dir string, all bool) *Folder {
 	if all {
 		selection = sampleClaims
 	}
+	var ids []string
+	for _, c := range selection {
+		ids = append(ids, string(c.ID))
+	}
 	f, err := create(dir, Run{
-		ID: "20261123T163000Z-5a17e0", Start: sampleStart, Seed: 1700000000, Selection: "all",
+		ID: "20261123T163000Z-5a17e0", Start: sampleStart, Seed: 1700000000, Selection: strings.Join(ids, ","),
 		HarnessCommit: "0123456789ab", Lane: "source", Engine: "podman 4.3.1",
 	}, selection, func() time.Time { return s.clock })
 	s.ok(err)

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"twohop/internal/claim"
+	"twohop/internal/verdict"
+)
+
+// run executes a command line.
+func run(args ...string) (code int, stdout, stderr string) {
+	var out, errs bytes.Buffer
+	code = execute(context.Background(), args, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+// makeRun makes a run in out that judged the registry's first claim.
+func makeRun(t *testing.T, out, istio, status string) string {
+	t.Helper()
+	c := claim.All()[0]
+	f, err := verdict.Create(out, verdict.Run{Istio: istio, Selection: string(c.ID)}, []claim.Claim{c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := f.SaveEvidence(c.ID, "curl", verdict.KindCurl, verdict.WitnessClient, "curl", []byte("{\"http_code\":200}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = f.Record(verdict.Finding{
+		Claim: c.ID, Evidence: []verdict.Evidence{e},
+		Check: &verdict.Trial{Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: "200", OK: true, Evidence: []string{e.Path}}}},
+		Control: &verdict.Trial{Change: "break it",
+			Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: status, OK: false, Evidence: []string{e.Path}}},
+			Cause: []verdict.Fact{{Name: "flags", Expected: "UF", Seen: "UF", OK: true, Evidence: []string{e.Path}}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Finish("", ""); err != nil {
+		t.Fatal(err)
+	}
+	return f.Dir
+}
+
+func TestCommands(t *testing.T) {
+	t.Setenv("NO_COLOR", "")
+	out := t.TempDir()
+	a := makeRun(t, out, "1.30", "503")
+	b := makeRun(t, out, "1.31", "404")
+	broken := filepath.Join(out, "broken")
+	if err := os.MkdirAll(filepath.Join(broken, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(broken, "verdict.json"), []byte(`{"apiVersion": 7}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	tampered := makeRun(t, t.TempDir(), "1.31", "503")
+	if err := os.WriteFile(filepath.Join(tampered, "evidence", string(claim.All()[0].ID), "01-curl"), []byte("{\"http_code\":201}\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		code   int
+		stdout string // occurs
+		stderr string // occurs; empty: nothing is said
+	}{
+		{"no arguments show help", nil, 0, "Usage:", ""},
+		{"help has examples", []string{"diff", "--help"}, 0, "Examples:", ""},
+		{"report of the latest", []string{"report", "latest", "--out", out}, 0, filepath.Base(b), ""},
+		{"report by id", []string{"report", filepath.Base(a), "--out", out}, 0, "Istio 1.30", ""},
+		{"report by folder", []string{"report", a}, 0, "AS EXPECTED (exit 0)", ""},
+		{"report by file", []string{"report", filepath.Join(a, "verdict.json")}, 0, "AS EXPECTED", ""},
+		{"report as JSON", []string{"report", a, "-o", "json"}, 0, `"apiVersion": "twohop/v1"`, ""},
+		{"report as Markdown", []string{"report", a, "-o", "markdown"}, 0, "## ✅ Twohop", ""},
+		{"diff same", []string{"diff", a, a}, 0, "Same", ""},
+		{"diff different", []string{"diff", a, b}, 1, "1 value moved", ""},
+		{"diff as JSON", []string{"diff", a, b, "-o", "json"}, 1, `"same": false`, ""},
+		{"diff as Markdown", []string{"diff", a, b, "-o", "markdown"}, 1, "### Values that moved", ""},
+		{"verify", []string{"verify-run", a}, 0, "Verified: 1 claim, 3 facts and 1 evidence file", ""},
+		{"verify as JSON", []string{"verify-run", a, "-o", "json"}, 0, `"problems": []`, ""},
+		{"verify tampered", []string{"verify-run", tampered}, 1, "was altered", ""},
+		{"verify tampered as Markdown", []string{"verify-run", tampered, "-o", "markdown"}, 1, "### Problems", ""},
+		{"schema", []string{"schema"}, 0, "json-schema.org/draft/2020-12", ""},
+		{"completion", []string{"completion", "bash"}, 0, "bash completion", ""},
+		{"completion of runs", []string{"__complete", "--out", out, "report", ""}, 0, filepath.Base(a), "ShellCompDirective"},
+		{"completion of formats", []string{"__complete", "report", "-o", ""}, 0, "markdown", "ShellCompDirective"},
+
+		{"unknown command", []string{"rep"}, 2, "", `unknown command "rep"`},
+		{"unknown flag", []string{"report", "--zebra"}, 2, "", "--zebra"},
+		{"missing argument", []string{"diff", a}, 2, "", "accepts 2 arg(s), received 1"},
+		{"unknown format", []string{"report", a, "-o", "xml"}, 2, "", `-o "xml" is none of text, json, markdown`},
+		{"no such run", []string{"report", "nowhere", "--out", out}, 2, "", `no run "nowhere": looked for nowhere and ` + filepath.Join(out, "nowhere")},
+		{"no latest", []string{"report", "latest", "--out", filepath.Join(out, "none")}, 2, "", "there is no latest run"},
+		{"folder that is no run", []string{"report", filepath.Join(broken, "empty")}, 2, "", "a folder without a verdict.json"},
+		{"not a verdict", []string{"report", broken}, 2, "", "apiVersion"},
+		{"verify of a file by another name", []string{"verify-run", filepath.Join(a, "result.txt")}, 2, "", "needs a run's whole folder"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, stdout, stderr := run(tt.args...)
+			if code != tt.code || !strings.Contains(stdout, tt.stdout) || !strings.Contains(stderr, tt.stderr) || (tt.stderr == "" && stderr != "") {
+				t.Errorf("exit %d, want %d\nstdout: %s\nwant: %s\nstderr: %s\nwant: %s", code, tt.code, stdout, tt.stdout, stderr, tt.stderr)
+			}
+			if code == 2 && strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
+				t.Errorf("an error of more than one line: %q", stderr)
+			}
+			if strings.Contains(stdout, "\x1b") {
+				t.Error("colours where there is no terminal")
+			}
+		})
+	}
+}
+
+func TestReportRendersAgain(t *testing.T) {
+	dir := makeRun(t, t.TempDir(), "1.31", "503")
+	files := []string{"result.txt", "summary.md", "junit.xml", "metrics.txt"}
+	for _, f := range files {
+		if err := os.Remove(filepath.Join(dir, f)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, stderr := run("report", dir, "--print-only"); code != 0 {
+		t.Fatal(stderr)
+	}
+	if _, err := os.Stat(filepath.Join(dir, files[0])); err == nil {
+		t.Error("--print-only wrote a file")
+	}
+	if code, _, stderr := run("report", dir); code != 0 {
+		t.Fatal(stderr)
+	}
+	for _, f := range files {
+		if _, err := os.Stat(filepath.Join(dir, f)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestReportJSONIsTheVerdict(t *testing.T) {
+	dir := makeRun(t, t.TempDir(), "1.31", "503")
+	_, stdout, _ := run("report", dir, "-o", "json")
+	if !json.Valid([]byte(stdout)) {
+		t.Fatal("not JSON")
+	}
+	if problems, err := verdict.SchemaProblems([]byte(stdout)); err != nil || len(problems) > 0 {
+		t.Error(problems, err)
+	}
+}
+
+func TestColourNeedsATerminal(t *testing.T) {
+	if textOptions(&bytes.Buffer{}).Colour {
+		t.Error("colour into a buffer")
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if textOptions(file).Colour {
+		t.Error("colour into a file")
+	}
+}

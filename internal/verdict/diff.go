@@ -1,0 +1,491 @@
+package verdict
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+
+	"twohop/internal/claim"
+)
+
+// Difference is what changed from run A to run B.
+type Difference struct {
+	A RunRef `json:"a"`
+	B RunRef `json:"b"`
+	// Same is true where no verdict turned, no claim is new or gone and no
+	// value moved. Versions and times may differ all the same.
+	Same     bool     `json:"same"`
+	Versions []Change `json:"versions"`
+	Turned   []Turn   `json:"turned"`
+	New      []Turn   `json:"new"`
+	Gone     []Turn   `json:"gone"`
+	Moved    []Move   `json:"moved"`
+	// Followed are values that moved together with what was expected of them
+	// and hold in both runs. They are shown, and do not make the runs different.
+	Followed []Move       `json:"followed"`
+	Times    []TimeChange `json:"times"`
+}
+
+// RunRef names one of the two runs.
+type RunRef struct {
+	ID       string  `json:"id"`
+	Istio    string  `json:"istio,omitempty"`
+	Result   Outcome `json:"result"`
+	ExitCode int     `json:"exitCode"`
+}
+
+// Change is a value that is not the same in both runs; empty where unknown.
+type Change struct {
+	What string `json:"what"`
+	A    string `json:"a"`
+	B    string `json:"b"`
+}
+
+// Turn is a claim whose verdict is not the same, or that only one run has.
+type Turn struct {
+	Claim     claim.ID      `json:"claim"`
+	Statement string        `json:"statement"`
+	A         claim.Verdict `json:"a,omitempty"`
+	B         claim.Verdict `json:"b,omitempty"`
+	Expected  claim.Verdict `json:"expected"`
+	Reason    string        `json:"reason"`
+}
+
+// Move is a value that was seen differently.
+type Move struct {
+	Claim claim.ID `json:"claim"`
+	// Where is check, check cause, control, control cause, or the title of the
+	// claim's table.
+	Where string `json:"where"`
+	Name  string `json:"name"`
+	A     string `json:"a"`
+	B     string `json:"b"`
+}
+
+// TimeChange is how long something took in each run.
+type TimeChange struct {
+	What    string `json:"what"` // run, phase NAME, claim ID
+	AMillis int64  `json:"aMillis"`
+	BMillis int64  `json:"bMillis"`
+}
+
+// absent stands for a value that one run does not have.
+const absent = "(absent)"
+
+// Diff compares two runs. What differs between any two runs (addresses, hashes,
+// serials, names of pods) is not a value that moved.
+func Diff(a, b *Verdict) Difference {
+	d := Difference{
+		A:        RunRef{a.Run.ID, a.Run.Istio, a.Result, a.ExitCode},
+		B:        RunRef{b.Run.ID, b.Run.Istio, b.Result, b.ExitCode},
+		Versions: []Change{}, Turned: []Turn{}, New: []Turn{}, Gone: []Turn{},
+		Moved: []Move{}, Followed: []Move{}, Times: []TimeChange{},
+	}
+	d.versions(a.Run, b.Run)
+	inB := map[claim.ID]Result{}
+	for _, r := range b.Claims {
+		inB[r.ID] = r
+	}
+	inA := map[claim.ID]bool{}
+	for _, ra := range a.Claims {
+		inA[ra.ID] = true
+		rb, ok := inB[ra.ID]
+		if !ok {
+			d.Gone = append(d.Gone, Turn{Claim: ra.ID, Statement: ra.Statement, A: ra.Verdict, Expected: ra.Expected, Reason: ra.Reason})
+			continue
+		}
+		if ra.Verdict != rb.Verdict {
+			d.Turned = append(d.Turned, Turn{ra.ID, rb.Statement, ra.Verdict, rb.Verdict, rb.Expected, rb.Reason})
+		}
+		d.values(ra, rb)
+	}
+	for _, rb := range b.Claims {
+		if !inA[rb.ID] {
+			d.New = append(d.New, Turn{Claim: rb.ID, Statement: rb.Statement, B: rb.Verdict, Expected: rb.Expected, Reason: rb.Reason})
+		}
+	}
+	d.times(a, b)
+	d.Same = len(d.Turned)+len(d.New)+len(d.Gone)+len(d.Moved) == 0
+	return d
+}
+
+func (d *Difference) versions(a, b Run) {
+	for _, c := range []Change{
+		{"Istio", a.Istio, b.Istio}, {"Kubernetes", a.Kubernetes, b.Kubernetes}, {"Envoy", a.Envoy, b.Envoy},
+		{"lane", a.Lane, b.Lane}, {"engine", a.Engine, b.Engine}, {"domain", a.Domain, b.Domain},
+		{"harness", a.HarnessCommit, b.HarnessCommit},
+	} {
+		if c.A != c.B {
+			d.Versions = append(d.Versions, c)
+		}
+	}
+}
+
+// values compares the facts and tables of a claim that both runs judged; where
+// one of them brought no trial home there is nothing to compare.
+func (d *Difference) values(a, b Result) {
+	for _, part := range []struct {
+		where string
+		a, b  *Trial
+	}{{"check", a.Check, b.Check}, {"control", a.Control, b.Control}} {
+		if part.a == nil || part.b == nil {
+			continue
+		}
+		d.facts(a.ID, part.where, part.a.Facts, part.b.Facts)
+		d.facts(a.ID, part.where+" cause", part.a.Cause, part.b.Cause)
+	}
+	if a.Table != nil && b.Table != nil {
+		d.tables(a.ID, a.Table, b.Table)
+	}
+}
+
+func (d *Difference) facts(id claim.ID, where string, a, b []Fact) {
+	inB := numbered(b)
+	seen := map[string]bool{}
+	for _, fa := range numbered(a).all {
+		seen[fa.key] = true
+		fb, ok := inB.byKey[fa.key]
+		switch {
+		case !ok:
+			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, absent})
+		case steady(fa.Seen) == steady(fb.Seen):
+		case fa.Expected == fa.Seen && fb.Expected == fb.Seen:
+			d.Followed = append(d.Followed, Move{id, where, fa.Name, fa.Seen, fb.Seen})
+		default:
+			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, fb.Seen})
+		}
+	}
+	for _, fb := range inB.all {
+		if !seen[fb.key] {
+			d.Moved = append(d.Moved, Move{id, where, fb.Name, absent, fb.Seen})
+		}
+	}
+}
+
+type keyedFact struct {
+	Fact
+	key string
+}
+
+type factIndex struct {
+	all   []keyedFact
+	byKey map[string]keyedFact
+}
+
+// numbered gives each fact a key that matches across runs: its name without
+// what differs between any two runs, and which one of that name it is.
+func numbered(facts []Fact) factIndex {
+	index := factIndex{byKey: map[string]keyedFact{}}
+	count := map[string]int{}
+	for _, f := range facts {
+		name := steady(f.Name)
+		count[name]++
+		k := keyedFact{f, fmt.Sprintf("%s#%d", name, count[name])}
+		index.all = append(index.all, k)
+		index.byKey[k.key] = k
+	}
+	return index
+}
+
+// tables compares rows by their first cell.
+func (d *Difference) tables(id claim.ID, a, b *Table) {
+	rows := func(t *Table) (order []string, byKey map[string][]string) {
+		byKey = map[string][]string{}
+		count := map[string]int{}
+		for _, row := range t.Rows {
+			if len(row) > 0 {
+				name := steady(row[0])
+				count[name]++
+				key := fmt.Sprintf("%s#%d", name, count[name])
+				order, byKey[key] = append(order, key), row
+			}
+		}
+		return order, byKey
+	}
+	orderA, inA := rows(a)
+	orderB, inB := rows(b)
+	for _, key := range orderA {
+		ra := inA[key]
+		rb, ok := inB[key]
+		if !ok {
+			d.Moved = append(d.Moved, Move{id, a.Title, ra[0], strings.Join(ra[1:], " | "), absent})
+			continue
+		}
+		for i := 1; i < max(len(ra), len(rb)); i++ {
+			ca, cb := cellOr(ra, i), cellOr(rb, i)
+			if steady(ca) != steady(cb) {
+				d.Moved = append(d.Moved, Move{id, a.Title, ra[0] + ", " + cellOr(a.Header, i), ca, cb})
+			}
+		}
+	}
+	for _, key := range orderB {
+		if _, ok := inA[key]; !ok {
+			d.Moved = append(d.Moved, Move{id, b.Title, inB[key][0], absent, strings.Join(inB[key][1:], " | ")})
+		}
+	}
+}
+
+func cellOr(row []string, i int) string {
+	if i < len(row) {
+		return row[i]
+	}
+	return absent
+}
+
+// unsteady is what differs between any two runs of the same thing.
+var unsteady = []struct {
+	pattern *regexp.Regexp
+	becomes string
+}{
+	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?`), "<time>"},
+	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "<uuid>"},
+	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b`), "<address>"},
+	{regexp.MustCompile(`\bt[0-9a-f]{12}\b`), "<token>"},
+	{regexp.MustCompile(`-[0-9a-f]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-<pod>"},
+	{regexp.MustCompile(`\b([0-9a-fA-F]{2}:){7,}[0-9a-fA-F]{2}\b`), "<hex>"},
+	{regexp.MustCompile(`\b[0-9a-f]{16,}\b|\b[0-9A-F]{16,}\b`), "<hex>"},
+	// Shorter ones only with both letters and digits: 4294967295 is a limit.
+	{regexp.MustCompile(`\b([a-f]+[0-9]|[0-9]+[a-f])[0-9a-f]{6,}\b|\b([A-F]+[0-9]|[0-9]+[A-F])[0-9A-F]{6,}\b`), "<hex>"},
+	{regexp.MustCompile(`\b\d{13,}\b`), "<number>"},
+}
+
+// steady replaces what differs between any two runs.
+func steady(s string) string {
+	for _, u := range unsteady {
+		s = u.pattern.ReplaceAllString(s, u.becomes)
+	}
+	return s
+}
+
+func (d *Difference) times(a, b *Verdict) {
+	add := func(what string, a, b int64) {
+		if a > 0 || b > 0 {
+			d.Times = append(d.Times, TimeChange{what, a, b})
+		}
+	}
+	add("run", a.Run.DurationMillis, b.Run.DurationMillis)
+	sum := func(v *Verdict) (names []string, took map[string]int64) {
+		took = map[string]int64{}
+		for _, p := range v.Phases {
+			if _, ok := took[p.Name]; !ok {
+				names = append(names, p.Name)
+			}
+			took[p.Name] += p.DurationMillis
+		}
+		return names, took
+	}
+	namesA, inA := sum(a)
+	namesB, inB := sum(b)
+	for _, name := range namesB {
+		if _, ok := inA[name]; !ok {
+			namesA = append(namesA, name)
+		}
+	}
+	for _, name := range namesA {
+		add("phase "+name, inA[name], inB[name])
+	}
+	claims := map[claim.ID]int64{}
+	for _, r := range b.Claims {
+		claims[r.ID] = r.DurationMillis
+	}
+	for _, r := range a.Claims {
+		if tb, ok := claims[r.ID]; ok {
+			add("claim "+string(r.ID), r.DurationMillis, tb)
+		}
+	}
+}
+
+// notable are the times worth a reader's attention: the run and its phases,
+// and claims that became at least a second and half again slower or faster.
+func (d *Difference) notable() []TimeChange {
+	var out []TimeChange
+	for _, t := range d.Times {
+		long, brief := max(t.AMillis, t.BMillis), min(t.AMillis, t.BMillis)
+		if !strings.HasPrefix(t.What, "claim ") || (brief > 0 && long-brief >= 1000 && 2*long >= 3*brief) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// Summary is the difference in one sentence.
+func (d *Difference) Summary() string {
+	if d.Same {
+		return "Same: no verdict turned, no claim is new or gone, no value moved."
+	}
+	var parts []string
+	for _, p := range []struct {
+		n        int
+		one, few string
+	}{
+		{len(d.Turned), "verdict turned", "verdicts turned"},
+		{len(d.New), "claim is new", "claims are new"},
+		{len(d.Gone), "claim is gone", "claims are gone"},
+		{len(d.Moved), "value moved", "values moved"},
+	} {
+		switch {
+		case p.n == 1:
+			parts = append(parts, "1 "+p.one)
+		case p.n > 1:
+			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.few))
+		}
+	}
+	return "Different: " + strings.Join(parts, ", ") + "."
+}
+
+// WriteJSON writes the difference for programs.
+func (d *Difference) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(d)
+}
+
+// WriteText writes the difference for people.
+func (d *Difference) WriteText(w io.Writer, opts TextOptions) error {
+	if opts.Width == 0 {
+		opts.Width = 100
+	}
+	opts.Width = max(opts.Width, 80)
+	t := &text{opts: opts}
+	colour := colourRed
+	if d.Same {
+		colour = colourGreen
+	}
+	for _, side := range []struct {
+		name string
+		r    RunRef
+	}{{"A", d.A}, {"B", d.B}} {
+		istio := ""
+		if side.r.Istio != "" {
+			istio = ", Istio " + side.r.Istio
+		}
+		t.indent(side.name+"  ", "   ", fmt.Sprintf("%s%s, %s (exit %d)", side.r.ID, istio, side.r.Result.Words(), side.r.ExitCode))
+	}
+	t.rule("─")
+	for _, l := range wrap(d.Summary(), opts.Width) {
+		t.line(t.paint(colour, l))
+	}
+	section := func(title string, n int) bool {
+		if n > 0 {
+			t.line("")
+			t.line(t.paint(colourBold, title))
+		}
+		return n > 0
+	}
+	if section("VERSIONS", len(d.Versions)) {
+		for _, c := range d.Versions {
+			t.indent("  "+pad(c.What, 12), strings.Repeat(" ", 14), orNone(c.A)+" → "+orNone(c.B))
+		}
+	}
+	for _, group := range []struct {
+		title string
+		turns []Turn
+	}{{"TURNED", d.Turned}, {"NEW", d.New}, {"GONE", d.Gone}} {
+		section(group.title, len(group.turns))
+		for _, turn := range group.turns {
+			t.line("  " + t.paint(turn.colour(), clean(string(turn.Claim)+"  "+turn.arrow())))
+			t.indent("    ", "    ", turn.Statement)
+			if turn.B != "" {
+				t.indent("    ", "    ", turn.Reason)
+			}
+		}
+	}
+	for _, group := range []struct {
+		title string
+		moves []Move
+	}{{"VALUES THAT MOVED", d.Moved}, {"VALUES THAT MOVED AS EXPECTED", d.Followed}} {
+		section(group.title, len(group.moves))
+		for _, m := range group.moves {
+			t.indent("  ", "    ", fmt.Sprintf("%s, %s: %s", m.Claim, m.Where, m.Name))
+			t.indent("      ", "        ", short(m.A)+" → "+short(m.B))
+		}
+	}
+	if times := d.notable(); section("TIME", len(times)) {
+		for _, c := range times {
+			t.line("  " + pad(clean(c.What), 24) + padLeft(duration(c.AMillis), 10) + " → " + duration(c.BMillis))
+		}
+	}
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+func (t Turn) arrow() string {
+	switch {
+	case t.A == "":
+		return string(t.B) + t.against(t.B)
+	case t.B == "":
+		return "was " + string(t.A)
+	}
+	return fmt.Sprintf("%s → %s", t.A, t.B) + t.against(t.B)
+}
+
+func (t Turn) against(v claim.Verdict) string {
+	if v != t.Expected {
+		return fmt.Sprintf(" (expected %s)", t.Expected)
+	}
+	return ""
+}
+
+func (t Turn) colour() string {
+	if t.B == t.Expected {
+		return colourGreen
+	}
+	return colourRed
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return s
+}
+
+// WriteMarkdown writes the difference for a CI job's page.
+func (d *Difference) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## %s %s\n\n", mark(d.Same, false), md(d.Summary()))
+	fmt.Fprintf(&b, "`%s` (%s) → `%s` (%s)\n", code(d.A.ID), d.A.Result.Words(), code(d.B.ID), d.B.Result.Words())
+	table := func(title string, header ...string) func(cells ...string) {
+		started := false
+		return func(cells ...string) {
+			if !started {
+				fmt.Fprintf(&b, "\n### %s\n\n", title)
+				mdRow(&b, header, len(header))
+				b.WriteString(strings.Repeat("|---", len(header)) + "|\n")
+				started = true
+			}
+			mdRow(&b, cells, len(header))
+		}
+	}
+	row := table("Versions", "", "A", "B")
+	for _, c := range d.Versions {
+		row(c.What, orNone(c.A), orNone(c.B))
+	}
+	for _, group := range []struct {
+		title string
+		turns []Turn
+	}{{"Turned", d.Turned}, {"New", d.New}, {"Gone", d.Gone}} {
+		row := table(group.title, "Claim", "Verdict", "Statement", "Reason")
+		for _, t := range group.turns {
+			row(string(t.Claim), t.arrow(), t.Statement, t.Reason)
+		}
+	}
+	for _, group := range []struct {
+		title string
+		moves []Move
+	}{{"Values that moved", d.Moved}, {"Values that moved as expected", d.Followed}} {
+		row := table(group.title, "Claim", "Where", "What", "A", "B")
+		for _, m := range group.moves {
+			row(string(m.Claim), m.Where, m.Name, short(m.A), short(m.B))
+		}
+	}
+	row = table("Time", "", "A", "B")
+	for _, c := range d.notable() {
+		row(c.What, duration(c.AMillis), duration(c.BMillis))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

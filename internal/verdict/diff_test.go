@@ -1,0 +1,125 @@
+package verdict
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"twohop/internal/claim"
+)
+
+func TestDiffOfARunWithItselfIsSame(t *testing.T) {
+	v := sampleVerdict(t, true)
+	d := Diff(v, v)
+	if !d.Same || len(d.Versions)+len(d.Turned)+len(d.New)+len(d.Gone)+len(d.Moved)+len(d.Followed) > 0 {
+		t.Errorf("%+v", d)
+	}
+	if !strings.HasPrefix(d.Summary(), "Same") {
+		t.Error(d.Summary())
+	}
+}
+
+func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
+	base := Result{ID: "X1", Finding: Finding{Claim: "X1", Check: &Trial{}}}
+	for _, tt := range []struct {
+		a, b string
+		same bool
+	}{
+		{"peer 10.244.0.7:41234", "peer 10.244.0.19:50122", true},
+		{"5F3A9C0011AB", "0D22FE91CC34", true},
+		{"serial 1A2B3C4D5E6F708192A3B4C5D6E7F8091A2B3C4D", "serial 0000000000AAAAAAAAAABBBBBBBBBBCCCCCCCCCC", true},
+		{"gateway-6f7c9d8b5c-x2x4z holds it", "gateway-5b6c7d8f9d-b4b6w holds it", true},
+		{"/probe/t0a1b2c3d4e5f", "/probe/tffffffffffff", true},
+		{"at 2026-11-23T16:30:00Z", "at 2026-11-24T02:00:00.123Z", true},
+		{"uid 0f8fad5b-d9cb-469f-a165-70867728950e", "uid 7c9e6679-7425-40de-944b-e07fc1f90ae7", true},
+		{"AA:BB:CC:DD:EE:FF:00:11:22", "AB:BB:CC:DD:EE:FF:00:11:22", true},
+		{"4294967295", "1024", false},
+		{"UF", "UC", false},
+		{"TLSv1.2", "TLSv1.3", false},
+		{"ECDHE-RSA-AES256-GCM-SHA384", "TLS_AES_256_GCM_SHA384", false},
+		{"3s", "10s", false},
+	} {
+		with := func(seen string) *Verdict {
+			r := base
+			r.Check = &Trial{Facts: []Fact{{Name: "n", Expected: "e", Seen: seen}}}
+			return &Verdict{Claims: []Result{r}}
+		}
+		d := Diff(with(tt.a), with(tt.b))
+		if d.Same != tt.same {
+			t.Errorf("%q and %q: same = %v", tt.a, tt.b, d.Same)
+		}
+	}
+}
+
+// nextVersion is the sample as another version might leave it.
+func nextVersion(t *testing.T, from *Verdict) *Verdict {
+	t.Helper()
+	raw, err := json.Marshal(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v Verdict
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	v.Run.ID, v.Run.Istio, v.Run.Envoy = "20270101T020000Z-0badc0", "1.32", "1.40.1"
+	v.Run.DurationMillis += 20000
+	v.Phases[2].DurationMillis += 19000
+	s1 := result(&v, "S1")
+	s1.Check.Facts[2].Seen, s1.Check.Facts[2].OK = "outbound_.8443_.partner", false
+	s1.Verdict, s1.Reason = claim.Inconclusive, "Not proven: something."
+	s1.DurationMillis = 15000
+	s3 := result(&v, "S3")
+	for _, trial := range []*Trial{s3.Check, s3.Control} {
+		for i := range trial.Facts {
+			f := &trial.Facts[i]
+			if f.Name == "client sidecar, hop-1 cluster: keepalive" {
+				f.Expected, f.Seen = "600/30/3", "600/30/3"
+			}
+		}
+	}
+	s2 := result(&v, "S2")
+	s2.Check.Facts = append(s2.Check.Facts[:1:1], Fact{Name: "partner, log: cipher", Seen: "TLS_AES_256_GCM_SHA384"})
+	table := result(&v, "S-align").Table
+	table.Rows = slices.Clone(table.Rows[1:])
+	table.Rows[0][4] = "IST0199"
+	table.Rows = append(table.Rows, []string{"workloadSelector", "hop 2", "503", "UF", "silent"})
+	v.Claims = slices.DeleteFunc(v.Claims, func(r Result) bool { return r.ID == "S-absent" })
+	v.Claims = append(v.Claims, Result{ID: "S-new", Chapter: claim.Field, Statement: "Something new.", Expected: claim.Supported,
+		Verdict: claim.Supported, Reason: "The check holds."})
+	v.Totals = Count(v.Claims)
+	v.Result = Conclude(v.Claims, "")
+	return &v
+}
+
+func TestDiffRenders(t *testing.T) {
+	a := sampleVerdict(t, true)
+	d := Diff(a, nextVersion(t, a))
+	if d.Same {
+		t.Error("two different runs are the same")
+	}
+	var text, markdown, js strings.Builder
+	for _, err := range []error{d.WriteText(&text, TextOptions{}), d.WriteMarkdown(&markdown), d.WriteJSON(&js)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "diff.txt", text.String())
+	golden(t, "diff.md", markdown.String())
+	golden(t, "diff.json", js.String())
+	var back Difference
+	if err := decodeStrict([]byte(js.String()), &back); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d, back); diff != "" {
+		t.Error(diff)
+	}
+	for _, line := range strings.Split(text.String(), "\n") {
+		if width(line) > 100 {
+			t.Errorf("a line of %d columns: %s", width(line), line)
+		}
+	}
+}

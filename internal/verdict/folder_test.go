@@ -272,6 +272,27 @@ func TestSaveEvidence(t *testing.T) {
 	}
 }
 
+func TestSaveScriptAndManifest(t *testing.T) {
+	f, err := Create(t.TempDir(), Run{}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := f.SaveScript("X1", []byte("#!/bin/sh\n"))
+	if err != nil || path != "reproduce/X1.sh" {
+		t.Fatalf("SaveScript() = %q, %v", path, err)
+	}
+	info, err := os.Stat(filepath.Join(f.Dir, path))
+	if err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("the script: %v, %v", info, err)
+	}
+	if err := f.SaveManifest([]byte("kind: Namespace\n")); err != nil {
+		t.Error(err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(f.Dir, ManifestFile)); err != nil || string(raw) != "kind: Namespace\n" {
+		t.Errorf("the manifest: %q, %v", raw, err)
+	}
+}
+
 func TestReadVerdictNamesWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range []struct{ name, content, want string }{

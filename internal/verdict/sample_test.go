@@ -112,10 +112,9 @@ func (s *sample) save(id claim.ID, name, kind, witness, command, raw string) Evi
 func (s *sample) record(f Finding, took time.Duration) {
 	s.t.Helper()
 	f.Start, f.DurationMillis, f.Attempts = s.clock, took.Milliseconds(), 1
-	f.Reproduce = "reproduce/" + string(f.Claim) + ".sh"
-	path := filepath.Join(s.folder.Dir, filepath.FromSlash(f.Reproduce))
-	s.ok(os.MkdirAll(filepath.Dir(path), 0o755))
-	s.ok(os.WriteFile(path, []byte("#!/bin/sh\nset -eu\nkubectl -n app exec deploy/client -- curl -s http://partner.example.com/\n"), 0o755))
+	script, err := s.folder.SaveScript(f.Claim, []byte("#!/bin/sh\n# How to see claim "+string(f.Claim)+" by hand.\nset -x\nkubectl -n app exec deploy/client -- curl -s http://partner.example.com/\n"))
+	s.ok(err)
+	f.Reproduce = script
 	s.clock = s.clock.Add(took)
 	s.ok(s.folder.Record(f))
 }

@@ -441,9 +441,16 @@ func searchable(seen string) bool {
 	return !contains([]string{"absent", "present", "none", "null", "true", "false", "missing", "empty", "unknown"}, strings.ToLower(seen))
 }
 
+// secondsValue is a whole number of seconds as facts show it; Envoy writes
+// some of these as bare numbers.
+var secondsValue = regexp.MustCompile(`^(\d+)s$`)
+
 // occurs looks for a value in evidence, as it is or as JSON writes it.
 func occurs(value string, texts [][]byte) bool {
 	spellings := [][]byte{[]byte(value)}
+	if m := secondsValue.FindStringSubmatch(value); m != nil {
+		spellings = append(spellings, []byte(m[1]))
+	}
 	var b bytes.Buffer
 	for _, html := range []bool{false, true} {
 		b.Reset()

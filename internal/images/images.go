@@ -38,10 +38,14 @@ type Set struct {
 	}
 	KubernetesVersion string // "v1.36.1"
 	EnvoyVersion      string // as built in (source); empty where the proxy has to be asked
-	ClientImage       string // has sh, curl
-	PartnerImage      string // has nginx
-	Istioctl          string // path on this machine
-	Kubectl           string // path on this machine
+	// UpstreamEnvoy says that the proxy image holds upstream Envoy, without
+	// Istio's own filters: always so in the source lane, and in the official one
+	// for an image whose label twohop.upstream-envoy says so.
+	UpstreamEnvoy bool
+	ClientImage   string // has sh, curl
+	PartnerImage  string // has nginx
+	Istioctl      string // path on this machine
+	Kubectl       string // path on this machine
 	// Digests maps each image's name to its digest, and "envoy" to the
 	// SHA-256 of the program in the source lane.
 	Digests map[string]string
@@ -50,9 +54,9 @@ type Set struct {
 // Options of Ensure.
 type Options struct {
 	Lane         string // auto, official or source; empty is auto
-	IstioVersion string // empty: the pinned one of versions.env
+	IstioVersion string // empty: the lane's own of versions.env
 	K8sVersion   string // empty: the pinned one of versions.env
-	// Registry stands in for docker.io in every official name
+	// Registry stands in for the registry of every official name
 	// ("127.0.0.1:5000"). Loopback is spoken to in plain HTTP.
 	Registry  string
 	Root      string // the repository; empty: found from the working directory upwards
@@ -191,6 +195,9 @@ func (s *session) close() {
 // begin is called before anything is built: one build at a time, and nothing
 // left of one that was killed.
 func (s *session) begin(ctx context.Context) error {
+	if s.work != "" {
+		return nil
+	}
 	lock, err := os.OpenFile(filepath.Join(s.cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return err

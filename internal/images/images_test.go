@@ -65,6 +65,7 @@ func TestRegistryURL(t *testing.T) {
 		"":                     "https://registry-1.docker.io/v2/",
 		"127.0.0.1:5000":       "http://127.0.0.1:5000/v2/",
 		"localhost:5000":       "http://localhost:5000/v2/",
+		"docker.io":            "https://registry-1.docker.io/v2/",
 		"mirror.example/proxy": "https://mirror.example/v2/",
 	} {
 		if got := registryURL(registry); got != want {
@@ -74,7 +75,8 @@ func TestRegistryURL(t *testing.T) {
 }
 
 func TestParseVersions(t *testing.T) {
-	full := "# pins\nK8S_VERSION=v1.36.1\nISTIO_VERSION=1.31\nISTIO_REVISION=v0.0.0-1-abc\nKIND_VERSION=v0.33.0\nENVOY_VERSION=1.39.3\nDEBIAN_SUITE=bookworm\n"
+	full := "# pins\nK8S_VERSION=v1.36.1\nISTIO_VERSION=1.31\nISTIO_REVISION=v0.0.0-1-abc\nKIND_VERSION=v0.33.0\nENVOY_VERSION=1.39.3\nDEBIAN_SUITE=bookworm\n" +
+		"OFFICIAL_ISTIO_VERSION=1.30.0\nOFFICIAL_ISTIO_HUB=docker.io/istio\nOFFICIAL_CURL_VERSION=8.17.0\nOFFICIAL_NGINX_VERSION=1.28.0\n"
 	v, err := parseVersions(full)
 	if err != nil || v["ENVOY_VERSION"] != "1.39.3" {
 		t.Fatalf("%v, %v", v, err)

@@ -39,10 +39,10 @@ func chooseLane(ctx context.Context, wish, registry string, answers func(ctx con
 
 // registryURL is where a registry says that it is one.
 func registryURL(registry string) string {
-	if registry == "" {
-		registry = dockerRegistry
-	}
 	host, _, _ := strings.Cut(registry, "/")
+	if host == "" || host == "docker.io" {
+		host = dockerRegistry
+	}
 	scheme := "https"
 	if isLoopback(host) {
 		scheme = "http"

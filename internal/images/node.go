@@ -186,7 +186,9 @@ func (s *session) clusterNames(ctx context.Context, p *plan, bin string) ([]rena
 
 // preload derives a node image from another by importing images of the host
 // into its containerd. The result gets its name last of all.
-func (s *session) preload(ctx context.Context, from, to string, names []rename, digests map[string]string) error {
+// script runs in the node, and is relative to images/. What digests already
+// says of an image stands.
+func (s *session) preload(ctx context.Context, script, from, to string, names []rename, digests map[string]string) error {
 	archive := filepath.Join(s.work, "preload.tar")
 	var list strings.Builder
 	var refs []string
@@ -218,22 +220,24 @@ func (s *session) preload(ctx context.Context, from, to string, names []rename, 
 		var stdout bytes.Buffer
 		run := s.eng.Command(ctx, "run", "--privileged", "--name", name, "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/run",
 			"-v", archive+":/tmp/archive.tar:ro", "-v", namesFile+":/tmp/names:ro",
-			"-v", filepath.Join(s.root, "images/node/preload.sh")+":/tmp/preload.sh:ro",
+			"-v", filepath.Join(s.root, "images", script)+":/tmp/preload.sh:ro",
 			"--entrypoint", "/bin/bash", from, "/tmp/preload.sh", "/tmp/archive.tar", "/tmp/names")
 		run.Stdout = &stdout
 		if err := st.run(run, nil); err != nil {
 			return notPrivileged(s.eng, err)
 		}
-		for _, line := range strings.Split(strings.TrimSpace(stdout.String()), "\n") {
-			ref, digest, ok := strings.Cut(line, " ")
-			if !ok {
-				return fmt.Errorf("preload.sh printed %q, not a name and a digest", line)
-			}
-			digests[ref] = digest
+		there, err := parsePreloaded(stdout.Bytes())
+		if err != nil {
+			return err
 		}
 		for _, n := range names {
-			if digests[n.cluster] == "" {
+			if there[n.cluster] == "" {
 				return fmt.Errorf("the node does not have %s after the import; it has: %s", n.cluster, stdout.String())
+			}
+		}
+		for ref, digest := range there {
+			if digests[ref] == "" {
+				digests[ref] = digest
 			}
 		}
 		label, err := json.Marshal(digests)

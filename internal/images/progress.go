@@ -54,6 +54,9 @@ func newJournal(o Options) (*journal, error) {
 
 // watch starts telling how far the steps are, until close.
 func (j *journal) watch() {
+	if j.stop != nil {
+		return
+	}
 	j.stop, j.done = make(chan struct{}), make(chan struct{})
 	every := quietEvery
 	if j.live != nil {

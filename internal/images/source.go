@@ -64,7 +64,7 @@ func (s *session) source(ctx context.Context) (*Set, error) {
 	programs := filepath.Join(s.cache, "tools-"+p.tools)
 	set := &Set{
 		Lane: Source, Node: p.node, KubernetesVersion: p.k8sVersion, EnvoyVersion: s.versions["ENVOY_VERSION"],
-		ClientImage: p.clientImage, PartnerImage: p.clientImage,
+		ClientImage: p.clientImage, PartnerImage: p.clientImage, UpstreamEnvoy: true,
 		Istioctl: filepath.Join(programs, "istioctl"), Kubectl: filepath.Join(programs, "kubectl"),
 	}
 	set.Istio.Hub, set.Istio.Tag = istioHub, p.istioTag
@@ -228,7 +228,10 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
-	if err := s.checkSpace(ctx); err != nil {
+	if err := s.checkSpace(ctx, needWork, needEngine); err != nil {
+		return err
+	}
+	if err := s.checkGoSpace(ctx); err != nil {
 		return err
 	}
 	if err := s.installBuildTools(ctx); err != nil {
@@ -279,28 +282,33 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 		if err != nil {
 			return err
 		}
-		return s.preload(ctx, p.nodeBare, p.node, names, map[string]string{"envoy": "sha256:" + sum})
+		return s.preload(ctx, "node/preload.sh", p.nodeBare, p.node, names, map[string]string{"envoy": "sha256:" + sum})
 	})
 	return g.Wait()
 }
 
 // checkSpace says what is missing before an hour of work finds out.
-func (s *session) checkSpace(ctx context.Context) error {
+func (s *session) checkSpace(ctx context.Context, work, store uint64) error {
 	format := "{{.Store.GraphRoot}}"
 	if s.eng.Name == engine.Docker {
 		format = "{{.DockerRootDir}}"
 	}
-	if err := needFree(s.work, needWork, "building the images"); err != nil {
+	if err := needFree(s.work, work, "building the images"); err != nil {
 		return err
 	}
 	// A docker daemon may live on another machine; then its disk is its own.
 	if out, err := s.eng.Output(ctx, "info", "--format", format); err == nil {
 		if root := strings.TrimSpace(string(out)); fileExists(root) {
-			if err := needFree(root, needEngine, "keeping the images"); err != nil {
+			if err := needFree(root, store, "keeping the images"); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
+}
+
+// checkGoSpace is the same for Go's build cache.
+func (s *session) checkGoSpace(ctx context.Context) error {
 	out, err := s.goCommand(ctx, "env", "GOCACHE").Output()
 	if err != nil {
 		return err

@@ -15,9 +15,11 @@ type Versions map[string]string
 // required are the pins that this package reads.
 var required = []string{
 	"K8S_VERSION", "ISTIO_VERSION", "ISTIO_REVISION", "KIND_VERSION", "ENVOY_VERSION", "DEBIAN_SUITE",
+	"OFFICIAL_ISTIO_VERSION", "OFFICIAL_ISTIO_HUB", "OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION",
 }
 
-// ReadVersions reads versions.env. A pin that is missing is an error.
+// ReadVersions reads versions.env. A pin that is missing is an error. A pin of
+// the official lane (OFFICIAL_…) gives way to a variable of its name.
 func ReadVersions(path string) (Versions, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -26,6 +28,11 @@ func ReadVersions(path string) (Versions, error) {
 	v, err := parseVersions(string(text))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	for name := range v {
+		if value := os.Getenv(name); value != "" && strings.HasPrefix(name, "OFFICIAL_") {
+			v[name] = value
+		}
 	}
 	return v, nil
 }
@@ -52,20 +59,45 @@ func parseVersions(text string) (Versions, error) {
 
 var (
 	istioVersion = regexp.MustCompile(`^\d+\.\d+(\.\d+)?([-.][0-9A-Za-z.-]+)?$`)
+	istioRelease = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 	k8sVersion   = regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
+	imageTag     = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$`)
+	repository   = regexp.MustCompile(`^[0-9a-z.-]+(:\d+)?(/[0-9a-z._-]+)+$`)
 )
 
-// wanted returns the versions to use: the caller's, else the pinned ones. A
-// version that cannot be one is a usage error.
+// wanted returns the versions to use in the source lane: the caller's, else
+// the pinned ones. A version that cannot be one is a usage error.
 func (v Versions) wanted(istio, k8s string) (string, string, error) {
+	return v.choose(istio, "ISTIO_VERSION", istioVersion, k8s)
+}
+
+// wantedOfficial is the same for the official lane, whose images are named by
+// full releases.
+func (v Versions) wantedOfficial(istio, k8s string) (string, string, error) {
+	for _, name := range []string{"OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION"} {
+		if !imageTag.MatchString(v[name]) {
+			return "", "", &engine.UsageError{What: fmt.Sprintf("%s=%q is not the tag of an image", name, v[name])}
+		}
+	}
+	if hub := v["OFFICIAL_ISTIO_HUB"]; !repository.MatchString(hub) {
+		return "", "", &engine.UsageError{What: fmt.Sprintf("OFFICIAL_ISTIO_HUB=%q is not a registry and a folder such as docker.io/istio", hub)}
+	}
+	return v.choose(istio, "OFFICIAL_ISTIO_VERSION", istioRelease, k8s)
+}
+
+func (v Versions) choose(istio, pin string, valid *regexp.Regexp, k8s string) (string, string, error) {
 	if istio == "" {
-		istio = v["ISTIO_VERSION"]
+		istio = v[pin]
 	}
 	if k8s == "" {
 		k8s = v["K8S_VERSION"]
 	}
-	if !istioVersion.MatchString(istio) {
-		return "", "", &engine.UsageError{What: fmt.Sprintf("ISTIO_VERSION=%q is not a version such as 1.30.0", istio)}
+	if !valid.MatchString(istio) {
+		what := fmt.Sprintf("ISTIO_VERSION=%q is not a version such as 1.30.0", istio)
+		if istioVersion.MatchString(istio) {
+			what = fmt.Sprintf("ISTIO_VERSION=%s is a release line, and official images are named by releases: say which, for example %s.0", istio, istio)
+		}
+		return "", "", &engine.UsageError{What: what}
 	}
 	if !k8sVersion.MatchString(k8s) {
 		return "", "", &engine.UsageError{What: fmt.Sprintf("K8S_VERSION=%q is not a version such as v1.36.1", k8s)}

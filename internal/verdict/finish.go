@@ -18,6 +18,7 @@ var renderings = []struct {
 	{"summary.md", func(w io.Writer, v *Verdict, _ string) error { return WriteMarkdown(w, v) }},
 	{"junit.xml", func(w io.Writer, v *Verdict, _ string) error { return WriteJUnit(w, v) }},
 	{"metrics.txt", func(w io.Writer, v *Verdict, _ string) error { return WriteMetrics(w, v) }},
+	{"report.html", WriteHTML},
 }
 
 // Finish ends the run: it folds for the last time, writes verdict.json and

@@ -173,8 +173,8 @@ func (s *sample) g1() {
 			}}},
 	}}))
 	partner := object{"verify": "SUCCESS", "dn": "CN=egress-client", "peer": "10.244.0.7", "sni": "partner.example.com"}
-	curl, sidecar, gateway, nginx := s.probe("S1", "check", "tw-s1-a", 200, "-", hop1Cluster, "via_upstream", partner)
-	curl2, sidecar2, gateway2, _ := s.probe("S1", "control", "tw-s1-b", 503, "UC", hop1Cluster, "upstream_reset_before_response_started{connection_termination}", nil)
+	curl, sidecar, gateway, nginx := s.probe("S1", "check", "t0000000000a1", 200, "-", hop1Cluster, "via_upstream", partner)
+	curl2, sidecar2, gateway2, _ := s.probe("S1", "control", "t0000000000a2", 503, "UC", hop1Cluster, "upstream_reset_before_response_started{connection_termination}", nil)
 	facts := func(status, tls string) []Fact {
 		return []Fact{
 			shownBy(fact("client, curl: status", "200", status), map[bool]Evidence{true: curl, false: curl2}[status == "200"]),
@@ -217,8 +217,8 @@ func (s *sample) g2() {
 	istiod := s.save("S2", "istiod.log", KindText, WitnessIstiod, "kubectl -n istio-system logs deploy/istiod",
 		"info\tads\tSDS: PUSH for node gateway\n<script>alert('from a log line')</script> \x1b[31mred\x1b[0m\n")
 	partner := object{"verify": "SUCCESS", "dn": "CN=egress-client", "serial": "5F3A9C0011", "peer": "10.244.0.7", "sni": "partner.example.com"}
-	curl, sidecar, gateway, nginx := s.probe("S2", "check", "tw-s2-a", 200, "-", hop1Cluster, "via_upstream", partner)
-	curl2, sidecar2, gateway2, nginx2 := s.probe("S2", "control", "tw-s2-b", 400, "-", hop1Cluster, "via_upstream",
+	curl, sidecar, gateway, nginx := s.probe("S2", "check", "t0000000000a3", 200, "-", hop1Cluster, "via_upstream", partner)
+	curl2, sidecar2, gateway2, nginx2 := s.probe("S2", "control", "t0000000000a4", 400, "-", hop1Cluster, "via_upstream",
 		object{"verify": "NONE", "dn": "", "peer": "10.244.0.7", "error": "client sent no required SSL certificate"})
 	s.record(Finding{
 		Claim: "S2",

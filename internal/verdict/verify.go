@@ -166,7 +166,7 @@ func (c *verifier) evidence(r Result) {
 			c.problem("%s: %s is not in %s/%s, so it is another claim's evidence.", r.ID, e.Path, EvidenceDir, r.ID)
 			continue
 		}
-		raw, err := readRegular(filepath.Join(c.dir, filepath.FromSlash(e.Path)))
+		raw, err := readWithin(c.dir, e.Path)
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				err = errors.New("it is missing")
@@ -191,22 +191,29 @@ func (c *verifier) evidence(r Result) {
 		}
 	}
 	if r.Reproduce != "" {
-		if _, err := readRegular(filepath.Join(c.dir, filepath.FromSlash(r.Reproduce))); err != nil {
+		if _, err := readWithin(c.dir, r.Reproduce); err != nil {
 			c.problem("%s: the script %s that shows how to see it again cannot be read.", r.ID, r.Reproduce)
 		}
 	}
 }
 
-// readRegular reads a file and follows no link out of the folder.
-func readRegular(name string) ([]byte, error) {
-	info, err := os.Lstat(name)
+// readWithin reads a regular file of the run's folder and follows no path or
+// link out of it.
+func readWithin(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	name = filepath.FromSlash(name)
+	info, err := root.Lstat(name)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("it is no regular file (%s)", info.Mode().Type())
 	}
-	return os.ReadFile(name)
+	return root.ReadFile(name)
 }
 
 func prefix(s string, n int) string { return s[:min(n, len(s))] }

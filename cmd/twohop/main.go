@@ -107,5 +107,6 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 		newVerifyRunCmd(),
 		newSchemaCmd(),
 	)
+	addLiveCommands(root)
 	return root
 }

@@ -120,7 +120,7 @@ func TestCommands(t *testing.T) {
 
 func TestReportRendersAgain(t *testing.T) {
 	dir := makeRun(t, t.TempDir(), "1.31", "503")
-	files := []string{"result.txt", "summary.md", "junit.xml", "metrics.txt"}
+	files := []string{"result.txt", "summary.md", "junit.xml", "metrics.txt", "report.html"}
 	for _, f := range files {
 		if err := os.Remove(filepath.Join(dir, f)); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,8 @@ type evidenceView struct {
 	Evidence
 	Title   string
 	Lines   []markedLine
+	Marks   int  // lines that show a fact
+	Open    bool // shown without asking
 	Size    int
 	Partial bool   // not the whole file is shown
 	Problem string // it cannot be shown, or it is not what was saved
@@ -89,7 +91,11 @@ func viewEvidence(dir string, e Evidence, facts []Fact, decides map[string]bool)
 		if r := []rune(text); len(r) > mostColumn {
 			text, v.Partial = string(r[:mostColumn])+"…", true
 		}
-		v.Lines = append(v.Lines, markedLine{text, shows(l, values)})
+		line := markedLine{text, shows(l, values)}
+		if line.Marked {
+			v.Marks++
+		}
+		v.Lines = append(v.Lines, line)
 	}
 	return v
 }
@@ -99,7 +105,8 @@ func viewEvidence(dir string, e Evidence, facts []Fact, decides map[string]bool)
 func deciding(facts []Fact, decides map[string]bool) []string {
 	var all, some []string
 	for _, f := range facts {
-		if f.Seen == "" || f.Seen == "absent" {
+		// What a file cannot show, and what any line might.
+		if contains([]string{"", "absent", "true", "false", "0", "1"}, f.Seen) {
 			continue
 		}
 		all = append(all, f.Seen)
@@ -116,6 +123,9 @@ func deciding(facts []Fact, decides map[string]bool) []string {
 // shows reports whether a line ends in one of the values, as "key: value" and
 // JSON lines do, or holds it where it is long enough to be no accident.
 func shows(line string, values []string) bool {
+	if strings.TrimSpace(line) == "" {
+		return false
+	}
 	_, value, _ := strings.Cut(line, ": ")
 	value = strings.Trim(strings.TrimRight(value, ","), `"`)
 	bare := strings.Trim(strings.TrimRight(strings.TrimSpace(line), ","), `"`)
@@ -199,7 +209,7 @@ func pretty(doc any) []string {
 
 // curlFields are what a reader wants of curl's fifty.
 var curlFields = []string{
-	"http_code", "exitcode", "errormsg", "method", "url_effective", "url", "http_version", "remote_ip", "remote_port",
+	"http_code", "exitcode", "errormsg", "method", "url_effective", "http_version", "remote_ip", "remote_port",
 	"local_ip", "local_port", "content_type", "size_download", "num_connects", "time_connect", "time_starttransfer", "time_total",
 }
 

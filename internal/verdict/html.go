@@ -41,6 +41,9 @@ type page struct {
 
 type pair struct{ Name, Value string }
 
+// held is a value that a proxy holds: where, what, and the value.
+type held struct{ Where, Name, Value string }
+
 // filter is one of the buttons that choose claims, with how many it shows.
 type filter struct {
 	Key, Label string
@@ -72,7 +75,17 @@ type trialView struct {
 
 type factView struct {
 	Fact
-	Decides bool
+	// Where is the fact's name up to its last ": ", What the rest.
+	Where, What string
+	Decides     bool
+}
+
+func viewFact(f Fact, decides bool) factView {
+	v := factView{Fact: f, What: f.Name, Decides: decides}
+	if i := strings.LastIndex(f.Name, ": "); i > 0 {
+		v.Where, v.What = f.Name[:i], f.Name[i+2:]
+	}
+	return v
 }
 
 // probeView is one request and what each witness wrote about it.
@@ -114,6 +127,7 @@ func WriteHTML(w io.Writer, v *Verdict, dir string) error {
 		"bytes": func(n int) string { return size(int64(n)) },
 		"list":  func(items ...any) []any { return items },
 		"add":   func(a, b int) int { return a + b },
+		"cut":   func(n int, s string) string { return cutTo(s, n) },
 		"lineY": func(i int) int { return 148 + 19*i },
 		"tallY": func(from, i int) int { return from + 20*i },
 		"when":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
@@ -218,9 +232,14 @@ func viewClaim(r Result, dir string) claimView {
 			}
 		}
 	}
+	opened := 0
 	for _, e := range r.Evidence {
 		view := viewEvidence(dir, e, about[e.Path], decides)
 		if !isWitness(e) {
+			if (e.Kind == KindClusters || e.Kind == KindSecrets) && view.Marks > 0 && opened < 2 {
+				view.Open = true
+				opened++
+			}
 			c.Others = append(c.Others, view)
 			continue
 		}
@@ -268,17 +287,17 @@ func viewTrial(t *Trial, decides map[string]bool) *trialView {
 	}
 	v := &trialView{Change: t.Change, Holds: t.Holds()}
 	for _, f := range t.Facts {
-		v.Facts = append(v.Facts, factView{f, decides[f.Name]})
+		v.Facts = append(v.Facts, viewFact(f, decides[f.Name]))
 	}
 	for _, f := range t.Cause {
-		v.Cause = append(v.Cause, factView{f, true})
+		v.Cause = append(v.Cause, viewFact(f, true))
 	}
 	return v
 }
 
 // hops is what the picture of the two hops shows, taken from facts.
 type hops struct {
-	Sidecar, Gateway, Partner []pair
+	Sidecar, Gateway, Partner []held
 	// Lines under each arrow of the picture.
 	Hop1, Hop2 []string
 	Claims     []claim.ID
@@ -303,11 +322,7 @@ func seenHops(v *Verdict) hops {
 				continue
 			}
 			had[f.Name] = true
-			name := m[3]
-			if m[2] != "" {
-				name = m[2] + ": " + name
-			}
-			p := pair{name, f.Seen}
+			p := held{m[2], m[3], f.Seen}
 			switch m[1] {
 			case "client sidecar":
 				h.Sidecar = append(h.Sidecar, p)
@@ -320,7 +335,7 @@ func seenHops(v *Verdict) hops {
 		h.Claims = append(h.Claims, r.ID)
 	}
 	h.Hop1 = underArrow(h.Sidecar)
-	h.Hop2 = underArrow(h.Gateway)
+	h.Hop2 = underArrow(append(h.Gateway[:len(h.Gateway):len(h.Gateway)], h.Partner...))
 	return h
 }
 
@@ -329,16 +344,16 @@ func seenHops(v *Verdict) hops {
 var pictured = map[claim.ID]bool{"G1": true, "G2": true, "G3": true, "S1": true, "S2": true, "S3": true}
 
 // underArrow picks what says most about a hop: names, certificates, limits.
-func underArrow(seen []pair) []string {
+func underArrow(seen []held) []string {
 	var lines []string
 	for _, want := range []struct{ label, pattern string }{
-		{"SNI", `(?i)\bsni$`}, {"certificate", `(?i)client certificate`}, {"max connections", `(?i)max ?connections$`},
+		{"SNI", `(?i)\bsni( of hop 2)?$`}, {"certificate", `(?i)client certificate by SDS`}, {"max connections", `(?i)max ?connections$`},
 		{"connect timeout", `(?i)connect ?timeout$`}, {"keepalive", `(?i)keepalive$`},
 	} {
 		pattern := regexp.MustCompile(want.pattern)
 		for _, p := range seen {
 			if pattern.MatchString(p.Name) && p.Value != "absent" {
-				lines = append(lines, want.label+" "+cutTo(clean(p.Value), 34-len(want.label)))
+				lines = append(lines, want.label+" "+clean(p.Value))
 				break
 			}
 		}

@@ -452,10 +452,18 @@ func searchable(seen string) bool {
 // some of these as bare numbers.
 var secondsValue = regexp.MustCompile(`^(\d+)s$`)
 
-// occurs looks for a value in evidence, as it is or as JSON writes it.
+// matchedValue is a string match as facts show it, its kind before the value.
+var matchedValue = regexp.MustCompile(`^(?:exact|prefix|suffix|contains|regex):(.+)$`)
+
+// occurs looks for a value in evidence, as it is or as JSON writes it. Letters
+// match in either case: a serial's hex digits do not have one of their own.
 func occurs(value string, texts [][]byte) bool {
+	value = strings.ToLower(value)
 	spellings := [][]byte{[]byte(value)}
 	if m := secondsValue.FindStringSubmatch(value); m != nil {
+		spellings = append(spellings, []byte(m[1]))
+	}
+	if m := matchedValue.FindStringSubmatch(value); m != nil {
 		spellings = append(spellings, []byte(m[1]))
 	}
 	var b bytes.Buffer
@@ -468,6 +476,7 @@ func occurs(value string, texts [][]byte) bool {
 		}
 	}
 	for _, text := range texts {
+		text = bytes.ToLower(text)
 		for _, s := range spellings {
 			if bytes.Contains(text, s) {
 				return true

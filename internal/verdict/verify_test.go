@@ -328,6 +328,9 @@ func TestOccurs(t *testing.T) {
 		{"https://x/y", `{"u":"https:\/\/x\/y"}`, true},
 		{"tls:é", `{"u":"tls:\u00e9"}`, true},
 		{"ROOTCA", `{"u":"ROOTCB"}`, false},
+		{"de68d6", `{"serial":"DE68D6"}`, true},
+		{"300s", `{"keepalive_time": 300}`, true}, {"300s", `{"keepalive_time": 30}`, false},
+		{"exact:spiffe://a", `{"exact": "spiffe://a"}`, true}, {"exact:spiffe://a", `{"exact": "spiffe://b"}`, false},
 	} {
 		if got := occurs(tt.value, [][]byte{[]byte(tt.text)}); got != tt.want {
 			t.Errorf("occurs(%q, %q) = %v", tt.value, tt.text, got)

@@ -21,8 +21,12 @@ var unreachable = regexp.MustCompile(`(?i)dial tcp|i/o timeout|no such host|conn
 func classify(err error) error {
 	var usage *engine.UsageError
 	var environment *engine.EnvironmentError
-	if errors.As(err, &usage) || errors.As(err, &environment) {
-		return err
+	// Without the steps that wrap it: its sentence says where.
+	switch {
+	case errors.As(err, &usage):
+		return usage
+	case errors.As(err, &environment):
+		return environment
 	}
 	text := err.Error()
 	switch {

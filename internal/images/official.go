@@ -285,26 +285,32 @@ var (
 func pullError(image *officialImage, err error) error {
 	text := err.Error()
 	registry := registryOf(image.host)
+	cause := errors.New(lastPart(text))
 	const orElse = "set REGISTRY to one that stands in for docker.io, or IMAGES=source to build everything from package registries"
 	switch {
 	case strings.Contains(text, "no space left on device"):
 		return err // classify knows
 	case rateLimit.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " lets nobody pull " + image.host + " for now (its rate limit)", Do: "log in to it, wait, or " + orElse, Err: err}
+		return &engine.EnvironmentError{What: registry + " lets nobody pull " + image.host + " for now (its rate limit)", Do: "log in to it, wait, or " + orElse, Err: cause}
 	case notThere.MatchString(text):
-		return &engine.UsageError{What: fmt.Sprintf("%s has no image %s: see that %s is a version that was released (%s)", registry, image.host, image.variable, strings.TrimSpace(lastPart(text)))}
+		return &engine.UsageError{What: fmt.Sprintf("%s has no image %s: see that %s is a version that was released (%s)", registry, image.host, image.variable, lastPart(text))}
 	case needLogin.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " wants a login for " + image.host, Do: "log in to it, or " + orElse, Err: err}
+		return &engine.EnvironmentError{What: registry + " wants a login for " + image.host, Do: "log in to it, or " + orElse, Err: cause}
 	case plainHTTP.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " speaks plain HTTP, which is used on loopback only", Do: "give it TLS, or make the engine trust it", Err: err}
+		return &engine.EnvironmentError{What: registry + " speaks plain HTTP, which is used on loopback only", Do: "give it TLS, or make the engine trust it", Err: cause}
 	case unreachable.MatchString(text), late.MatchString(text):
-		return &engine.EnvironmentError{What: "the container registry " + registry + " does not answer, or not to the end", Do: "see that this machine reaches it, " + orElse, Err: err}
+		return &engine.EnvironmentError{What: "the container registry " + registry + " does not answer, or not to the end", Do: "see that this machine reaches it, " + orElse, Err: cause}
 	}
-	return &engine.EnvironmentError{What: image.host + " could not be pulled", Do: "read the log, or " + orElse, Err: err}
+	return &engine.EnvironmentError{What: image.host + " could not be pulled", Do: "read the log, or " + orElse, Err: cause}
 }
 
 // lastPart is the end of an error that repeats several lines.
-func lastPart(text string) string { return text[strings.LastIndex(text, " / ")+1:] }
+func lastPart(text string) string {
+	if i := strings.LastIndex(text, " / "); i >= 0 {
+		text = text[i+len(" / "):]
+	}
+	return strings.TrimPrefix(strings.TrimSpace(text), "Error: ")
+}
 
 // buildOfficial takes the host programs out of the images and derives the node.
 func (s *session) buildOfficial(ctx context.Context, images officialImages, node, programs string) error {

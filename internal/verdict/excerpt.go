@@ -154,7 +154,7 @@ func jsonLines(raw []byte, facts []Fact) (lines []string, partial bool) {
 	}
 	var names strings.Builder
 	for _, f := range facts {
-		names.WriteString(f.Name + "\n" + f.Seen + "\n")
+		names.WriteString(f.Name + "\n")
 	}
 	var found []any
 	seen := map[string]bool{}
@@ -173,7 +173,8 @@ func jsonLines(raw []byte, facts []Fact) (lines []string, partial bool) {
 	return lines, true
 }
 
-// named walks a document for the outermost objects whose name the facts mention.
+// named walks a document for the outermost objects whose name the facts
+// mention, as in "gateway, outbound|443||example.com: SNI".
 func named(node any, mentioned string, visit func(string, map[string]any)) {
 	switch node := node.(type) {
 	case []any:
@@ -181,7 +182,7 @@ func named(node any, mentioned string, visit func(string, map[string]any)) {
 			named(item, mentioned, visit)
 		}
 	case map[string]any:
-		if name, ok := node["name"].(string); ok && len(name) >= 4 && strings.Contains(mentioned, name) {
+		if name, ok := node["name"].(string); ok && name != "" && strings.Contains(mentioned, " "+name+": ") {
 			visit(name, node)
 			return
 		}

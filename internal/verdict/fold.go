@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"twohop/internal/claim"
@@ -139,37 +140,54 @@ const maxNamed = 3
 
 func flips(check, control *Trial) string {
 	pairs := decisive(check, control)
-	var parts []string
+	var parts []said
 	for _, p := range pairs {
-		parts = append(parts, fmt.Sprintf("%s: expected %s, saw %s before and %s after",
-			p[0].Name, short(p[1].Expected), short(p[0].Seen), short(p[1].Seen)))
+		parts = append(parts, said{p[0].Name, fmt.Sprintf("%s: expected %s, saw %s before and %s after",
+			p[0].Name, short(p[1].Expected), short(p[0].Seen), short(p[1].Seen))})
 	}
 	return few(parts)
 }
 
 func failing(facts []Fact) string {
-	var parts []string
+	var parts []said
 	for _, f := range facts {
 		if !f.OK {
-			parts = append(parts, fmt.Sprintf("%s: expected %s, saw %s", f.Name, short(f.Expected), short(f.Seen)))
+			parts = append(parts, said{f.Name, fmt.Sprintf("%s: expected %s, saw %s", f.Name, short(f.Expected), short(f.Seen))})
 		}
 	}
 	return few(parts)
 }
 
 func shown(cause []Fact) string {
-	var parts []string
+	var parts []said
 	for _, f := range cause {
-		parts = append(parts, fmt.Sprintf("%s: %s", f.Name, short(f.Seen)))
+		parts = append(parts, said{f.Name, fmt.Sprintf("%s: %s", f.Name, short(f.Seen))})
 	}
 	return few(parts)
 }
 
-func few(parts []string) string {
-	if len(parts) > maxNamed {
-		return fmt.Sprintf("%s; and %d more", strings.Join(parts[:maxNamed], "; "), len(parts)-maxNamed)
+// said is what a reason says about a fact.
+type said struct{ name, words string }
+
+// few joins what is said about at most maxNamed facts and counts the others. It
+// keeps those with the shortest names: they say what a person saw (curl's
+// status), and the long ones which field of which cluster showed it.
+func few(parts []said) string {
+	names := make([]int, len(parts))
+	for i, p := range parts {
+		names[i] = len(p.name)
 	}
-	return strings.Join(parts, "; ")
+	slices.Sort(names)
+	var words []string
+	for _, p := range parts {
+		if len(parts) <= maxNamed || (len(p.name) <= names[maxNamed-1] && len(words) < maxNamed) {
+			words = append(words, p.words)
+		}
+	}
+	if rest := len(parts) - len(words); rest > 0 {
+		words = append(words, fmt.Sprintf("and %d more", rest))
+	}
+	return strings.Join(words, "; ")
 }
 
 func allHold(n int) string {
@@ -181,7 +199,7 @@ func allHold(n int) string {
 
 // short cuts a value for a sentence; the whole value stays in the fact.
 func short(s string) string {
-	const most = 120
+	const most = 80
 	s = strings.Join(strings.Fields(s), " ")
 	if s == "" {
 		return `""`

@@ -159,3 +159,14 @@ func TestCount(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestReasonsNameTheFewestWords(t *testing.T) {
+	var facts []Fact
+	for _, name := range []string{"a proxy, its cluster of a long name: field", "curl: status", "a proxy, another cluster: field", "gateway: flags", "gateway: SNI"} {
+		facts = append(facts, Fact{Name: name, Expected: "x", Seen: "y"})
+	}
+	want := "curl: status: expected x, saw y; gateway: flags: expected x, saw y; gateway: SNI: expected x, saw y; and 2 more"
+	if got := failing(facts); got != want {
+		t.Errorf("failing() = %q", got)
+	}
+}

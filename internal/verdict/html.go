@@ -318,7 +318,8 @@ func seenHops(v *Verdict) hops {
 		}
 		for _, f := range r.Check.Facts {
 			m := proxyFact.FindStringSubmatch(f.Name)
-			if m == nil || had[f.Name] {
+			// How many requests there were is about a call, not about a proxy.
+			if m == nil || had[f.Name] || strings.HasPrefix(m[3], "requests of") {
 				continue
 			}
 			had[f.Name] = true
@@ -338,6 +339,9 @@ func seenHops(v *Verdict) hops {
 	h.Hop2 = underArrow(append(h.Gateway[:len(h.Gateway):len(h.Gateway)], h.Partner...))
 	return h
 }
+
+// Height is the wide picture's, which grows with the lines under its arrows.
+func (h hops) Height() int { return 136 + 19*max(len(h.Hop1), len(h.Hop2)) }
 
 // pictured are the claims whose check is made in the state that the guide
 // prescribes, so that what they saw belongs into the picture.

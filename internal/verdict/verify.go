@@ -347,7 +347,7 @@ func (c *verifier) facts(r Result) {
 	for _, e := range r.Evidence {
 		own[e.Path] = true
 	}
-	var unshown []string
+	var unshown []said
 	for _, part := range []struct {
 		where string
 		trial *Trial
@@ -362,7 +362,7 @@ func (c *verifier) facts(r Result) {
 				c.problem("%s: %s.", at, why)
 			}
 			if len(f.Evidence) == 0 {
-				unshown = append(unshown, f.Name)
+				unshown = append(unshown, said{f.Name, f.Name})
 				continue
 			}
 			var texts [][]byte

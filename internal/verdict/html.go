@@ -335,24 +335,38 @@ func seenHops(v *Verdict) hops {
 		}
 		h.Claims = append(h.Claims, r.ID)
 	}
+	h.Sidecar, h.Gateway, h.Partner = byPlace(h.Sidecar), byPlace(h.Gateway), byPlace(h.Partner)
 	h.Hop1 = underArrow(h.Sidecar)
 	h.Hop2 = underArrow(append(h.Gateway[:len(h.Gateway):len(h.Gateway)], h.Partner...))
 	return h
 }
 
+// byPlace brings together what is held in one place (a cluster, a secret), in
+// the order in which places were first looked at.
+func byPlace(seen []held) []held {
+	first := map[string]int{}
+	for i, h := range seen {
+		if _, ok := first[h.Where]; !ok {
+			first[h.Where] = i
+		}
+	}
+	sort.SliceStable(seen, func(i, j int) bool { return first[seen[i].Where] < first[seen[j].Where] })
+	return seen
+}
+
 // Height is the wide picture's, which grows with the lines under its arrows.
-func (h hops) Height() int { return 136 + 19*max(len(h.Hop1), len(h.Hop2)) }
+func (h hops) Height() int { return 148 + 19*max(len(h.Hop1), len(h.Hop2)) }
 
 // pictured are the claims whose check is made in the state that the guide
 // prescribes, so that what they saw belongs into the picture.
-var pictured = map[claim.ID]bool{"G1": true, "G2": true, "G3": true, "S1": true, "S2": true, "S3": true}
+var pictured = map[claim.ID]bool{"G1": true, "G2": true, "G3": true}
 
 // underArrow picks what says most about a hop: names, certificates, limits.
 func underArrow(seen []held) []string {
 	var lines []string
 	for _, want := range []struct{ label, pattern string }{
 		{"SNI", `(?i)\bsni( of hop 2)?$`}, {"certificate", `(?i)client certificate by SDS`}, {"max connections", `(?i)max ?connections$`},
-		{"connect timeout", `(?i)connect ?timeout$`}, {"keepalive", `(?i)keepalive$`},
+		{"connect timeout", `(?i)connect ?timeout$`}, {"keepalive", `(?i)keepalive( time)?$`},
 	} {
 		pattern := regexp.MustCompile(want.pattern)
 		for _, p := range seen {

@@ -20,7 +20,7 @@ import (
 	"twohop/internal/cluster"
 	"twohop/internal/kube"
 	"twohop/internal/lab"
-	"twohop/internal/run"
+	"twohop/internal/runconfig"
 	"twohop/internal/trial"
 	"twohop/internal/verdict"
 )
@@ -34,19 +34,19 @@ const (
 )
 
 var (
-	config run.Config
+	config runconfig.Config
 	folder *verdict.Folder
 	bench  *lab.Lab
 )
 
 func TestSuites(t *testing.T) {
-	dir := os.Getenv(run.Env)
+	dir := os.Getenv(runconfig.Env)
 	if dir == "" {
 		t.Skip("the specs need a cluster: run them with `make e2e`")
 	}
 	RegisterFailHandler(Fail)
 	var err error
-	if config, err = run.Load(dir); err != nil {
+	if config, err = runconfig.Load(dir); err != nil {
 		t.Fatal(err)
 	}
 	if folder, err = verdict.Open(dir); err != nil {
@@ -58,7 +58,10 @@ func TestSuites(t *testing.T) {
 }
 
 // shared is what the first process tells the others.
-type shared struct{ Kubeconfig string }
+type shared struct {
+	Kubeconfig string
+	Reused     bool
+}
 
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	if err := cluster.UseNetwork(config.ClusterName); err != nil {
@@ -73,7 +76,13 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 		current, started = name, time.Now()
 		say("%s …", phaseWords[name])
 	}
-	up, err := cluster.Up(ctx, config.Cluster(), config.Keep, filepath.Join(folder.Dir, "node-logs"), GinkgoWriter, phase)
+	var up *cluster.Cluster
+	var err error
+	if config.Guest() {
+		up, err = cluster.Attach(ctx, config.Cluster())
+	} else {
+		up, err = cluster.Up(ctx, config.Cluster(), config.Keep, filepath.Join(folder.Dir, "node-logs"), GinkgoWriter, phase)
+	}
 	DeferCleanup(takeDown)
 	if err != nil {
 		environmentFailed(err)
@@ -90,7 +99,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	if up.ReuseNote != "" {
 		say("%s", up.ReuseNote)
 	}
-	raw, err := json.Marshal(shared{Kubeconfig: up.Kubeconfig})
+	raw, err := json.Marshal(shared{Kubeconfig: up.Kubeconfig, Reused: up.Reused})
 	Expect(err).NotTo(HaveOccurred())
 	return raw
 }, func(ctx SpecContext, raw []byte) {
@@ -104,7 +113,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 		say("lab …")
 	}
 	started := time.Now()
-	if err := newLab(ctx, client); err != nil {
+	if err := newLab(ctx, client, from.Reused); err != nil {
 		environmentFailed(err)
 	}
 	if GinkgoParallelProcess() == 1 {
@@ -117,16 +126,16 @@ var phaseWords = map[string]string{"down": "removing what an earlier run left", 
 
 // newLab deploys the process's lab and proves its baseline. A lab that a killed
 // run left in a strange state is taken away first and made anew.
-func newLab(ctx context.Context, client *kube.Client) error {
+func newLab(ctx context.Context, client *kube.Client, reused bool) error {
 	var err error
-	bench, err = lab.New(client, GinkgoParallelProcess(), lab.Images{Client: config.Images.ClientImage, Partner: config.Images.PartnerImage})
+	bench, err = lab.New(client, max(config.Lab, 1)+GinkgoParallelProcess()-1, lab.Images{Client: config.Images.ClientImage, Partner: config.Images.PartnerImage})
 	if err != nil {
 		return err
 	}
 	if err = bench.Deploy(ctx); err == nil {
 		err = bench.Prove(ctx)
 	}
-	if err == nil || ctx.Err() != nil {
+	if err == nil || !reused || ctx.Err() != nil {
 		return err
 	}
 	say("the lab was not as it should be, and is made anew: %v", err)
@@ -156,7 +165,7 @@ func saveLab(ctx context.Context) {
 // takeDown removes the cluster, unless it is kept; then the lab goes back to
 // its baseline.
 func takeDown(ctx SpecContext) {
-	if config.Keep {
+	if config.Keep || config.Guest() {
 		if bench != nil && bench.Touched() {
 			Expect(bench.Restore(ctx)).To(Succeed())
 		}
@@ -174,7 +183,7 @@ func environmentFailed(err error) {
 	if errors.Is(err, context.Canceled) {
 		Fail("interrupted")
 	}
-	if writeErr := os.WriteFile(filepath.Join(folder.Dir, run.FailureFile), []byte(err.Error()), 0o644); writeErr != nil {
+	if writeErr := os.WriteFile(filepath.Join(folder.Dir, runconfig.FailureFile), []byte(err.Error()), 0o644); writeErr != nil {
 		err = errors.Join(err, writeErr)
 	}
 	AbortSuite(err.Error())
@@ -188,7 +197,7 @@ func endPhase(name string, started time.Time) {
 
 // say tells the person who watches.
 func say(format string, args ...any) {
-	f, err := os.OpenFile(filepath.Join(folder.Dir, run.ProgressFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(folder.Dir, runconfig.ProgressFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		GinkgoWriter.Println(err)
 		return

@@ -20,7 +20,8 @@ var goals = []Claim{
 	},
 	{
 		ID: "G3", Chapter: Goals, Section: "§2.2, §3.5, record G3", Expected: Supported,
-		Statement: "connectionPool lands on the proxy that opens the hop: hop 1's values on the client sidecar only, hop 2's on the gateway only.",
+		Statement: "connectionPool takes effect on the proxy that opens the hop: hop 1's values on the client sidecar, hop 2's on the gateway.",
+		Lesson:    "Look at the proxy that opens the hop. The gateway compiles hop 1's cluster too wherever it sees the rule (here: same namespace), with the same values, and never opens a connection with it: finding the values in a proxy's configuration is not proof that they act there.",
 	},
 	{
 		ID: "G3-yaml", Chapter: Goals, Section: "§5, record G3-yaml", Expected: Refuted,

@@ -124,6 +124,24 @@ func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log 
 	return c, c.seal(ctx, want)
 }
 
+// Attach takes a complete cluster of the same fingerprint as it is, and fails
+// if there is none: it never makes or removes one.
+func Attach(ctx context.Context, config Config) (*Cluster, error) {
+	kubeconfig, err := KubeconfigPath(config.Name)
+	if err != nil {
+		return nil, err
+	}
+	want, err := config.fingerprint()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{Config: config, Kubeconfig: kubeconfig, Reused: true, ReuseNote: "a guest in a cluster that was up"}
+	if why := c.mismatch(ctx, want); why != "" {
+		return nil, fmt.Errorf("no cluster %q to share (%s): `make up` brings one up", config.Name, why)
+	}
+	return c, c.version(ctx)
+}
+
 func (c *Cluster) create(ctx context.Context, provider *kind.Provider, diagnostics string, log io.Writer) error {
 	spec, err := loadKindConfig(c.Config)
 	if err != nil {

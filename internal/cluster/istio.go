@@ -48,7 +48,10 @@ func (i Istio) Operator() ([]byte, error) {
 			"imagePullPolicy": "IfNotPresent",
 			"proxy": m{
 				"clusterDomain": i.Domain,
-				"resources":     m{"requests": m{"cpu": "10m", "memory": "64Mi"}},
+				// Readiness is asked for every 15 s by default; pods of the lab
+				// come and go with claims.
+				"readinessPeriodSeconds": 1,
+				"resources":              m{"requests": m{"cpu": "10m", "memory": "64Mi"}},
 			},
 		},
 		"pilot": m{

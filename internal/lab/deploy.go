@@ -66,14 +66,13 @@ type Lab struct {
 	IstiodPod        string
 	// PartnerIP is the address of the partner's Service.
 	PartnerIP string
-	// Loopback ports of port-forwards, by which logs are flushed.
-	gatewayPort, partnerPort int
-	attached                 context.Context
-	detach                   context.CancelFunc
+	attached  context.Context
+	detach    context.CancelFunc
 
 	images   Images
 	baseline []k8s.Object
 	touched  map[key]k8s.Object // nil: not part of the baseline
+	rolling  map[key]bool       // Deployments whose pods may be other ones now
 	sentinel int
 }
 
@@ -86,7 +85,7 @@ func New(client *kube.Client, n int, images Images) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Subject: subject.Numbered(n), Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}}
+	l := &Lab{Subject: subject.Numbered(n), Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}, rolling: map[key]bool{}}
 	if l.baseline, err = l.objects(subject.Renames(n)); err != nil {
 		return nil, err
 	}
@@ -237,15 +236,8 @@ func (l *Lab) Attach(ctx context.Context) error {
 		return fmt.Errorf("find the partner's address: %w", err)
 	}
 	l.PartnerIP = service.Spec.ClusterIP
-	if l.gatewayPort, err = l.Kube.Forward(l.attached, l.Subject.Gateway.Namespace, l.Gateway.Pod, l.Subject.GatewayPort); err != nil {
-		return err
-	}
-	l.partnerPort, err = l.Kube.Forward(l.attached, l.PartnerPod.Namespace, l.PartnerPod.Name, partnerPlainPort)
-	return err
+	return nil
 }
-
-// partnerPlainPort is nginx's plaintext port (partner-nginx/nginx.conf).
-const partnerPlainPort = 8080
 
 // Detach ends the connections to the pods.
 func (l *Lab) Detach() {

@@ -3,8 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,7 +10,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
-	"twohop/internal/envoy"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
 )
@@ -27,71 +24,64 @@ func (l *Lab) workloads() []subject.Workload {
 	return []subject.Workload{l.Subject.Client, l.Subject.Gateway, l.Subject.Partner}
 }
 
-// awaitPush waits until a proxy holds the push that brought host: its cluster,
-// then listeners and routes of that version or a later one.
+// awaitPush waits until a proxy holds the push that brought host, or a later one.
 func awaitPush(ctx context.Context, p *observe.Proxy, host string) error {
-	path := observe.ClustersPath + "&name_regex=" + url.QueryEscape(".*"+regexp.QuoteMeta(host)+".*")
-	var pushed uint64
 	err := poll(ctx, func() (bool, string, error) {
-		raw, err := p.Admin(ctx, path)
+		raw, err := p.Admin(ctx, observe.VersionsPath)
 		if err != nil {
 			return false, "", err
 		}
-		dump, err := envoy.ParseConfigDump(raw)
-		if err != nil {
-			return false, "", err
-		}
-		for _, c := range dump.Clusters() {
-			pushed, err = pushNumber(c.Version())
-			return true, "", err
-		}
-		return false, "the sentinel's cluster is not there", nil
+		return pushed(string(raw), host)
 	})
-	if err == nil {
-		err = poll(ctx, func() (bool, string, error) {
-			raw, err := p.Admin(ctx, observe.VersionsPath)
-			if err != nil {
-				return false, "", err
-			}
-			return reached(string(raw), pushed)
-		})
-	}
 	if err != nil {
 		return fmt.Errorf("wait until %s/%s has what was written: %w", p.Workload.Namespace, p.Pod, err)
 	}
 	return nil
 }
 
-// reached tells whether listeners and every route table are at a push or past it.
-func reached(stats string, pushed uint64) (bool, string, error) {
-	listeners := false
+// pushed reads Envoy's version_text statistics. The sentinel's cluster has to be
+// there, warmed with its endpoints; listeners and every route table then have
+// to be of the clusters' push or a later one.
+func pushed(stats, host string) (done bool, last string, err error) {
+	sentinel := false
+	versions := map[string]uint64{} // of cds, lds and each route table
 	for line := range strings.Lines(stats) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
-		if !ok || !strings.HasSuffix(name, ".version_text") {
-			continue
-		}
-		lds := strings.HasPrefix(name, "listener_manager.lds.")
-		if !lds && !strings.Contains(name, ".rds.") {
-			continue
-		}
-		listeners = listeners || lds
+		name, isVersion := strings.CutSuffix(name, ".version_text")
 		value = strings.Trim(value, `"`)
-		if value == "" {
-			continue // a route table that Envoy keeps the statistics of, but no longer has
+		if !ok || !isVersion || value == "" {
+			continue
 		}
-		at, err := pushNumber(value)
-		if err != nil {
-			return false, "", err
+		if strings.HasPrefix(name, "cluster.") {
+			sentinel = sentinel || strings.Contains(name, host)
+			continue
 		}
-		if at < pushed && lds {
-			return false, fmt.Sprintf("%s is at push %d, not yet %d", name, at, pushed), nil
+		if name == cdsStat || name == ldsStat || strings.Contains(name, ".rds.") {
+			if versions[name], err = pushNumber(value); err != nil {
+				return false, "", err
+			}
 		}
 	}
-	if !listeners {
-		return false, "", fmt.Errorf("Envoy shows no listener_manager.lds.version_text: the pod needs proxyStatsMatcher")
+	want, ok := versions[cdsStat]
+	if !ok {
+		return false, "", fmt.Errorf("Envoy shows no %s.version_text: the pod needs proxyStatsMatcher", cdsStat)
 	}
-	return true, "", nil
+	if !sentinel {
+		return false, "the sentinel's cluster is not there", nil
+	}
+	for name, at := range versions {
+		if at < want {
+			return false, fmt.Sprintf("%s is at push %d, clusters at %d", name, at, want), nil
+		}
+	}
+	_, ok = versions[ldsStat]
+	return ok, "no listeners yet", nil
 }
+
+const (
+	cdsStat = "cluster_manager.cds"
+	ldsStat = "listener_manager.lds"
+)
 
 // pushNumber takes the counter from istiod's version "2026-11-23T16:10:11Z/37".
 func pushNumber(version string) (uint64, error) {

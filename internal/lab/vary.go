@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/util/retry"
@@ -72,6 +74,14 @@ func Remove(change string, o k8s.Object) Variation {
 	}}
 }
 
+// Input changes nothing in the cluster: what differs is what the check sends.
+func Input(change string, set func()) Variation {
+	return Variation{Change: change, do: func(context.Context, *Lab) (Applied, error) {
+		set()
+		return Applied{}, nil
+	}}
+}
+
 // DestinationRule, and its siblings below, edit an Istio object in the gateway's namespace.
 func (l *Lab) DestinationRule(change, name string, edit func(*networking.DestinationRule)) Variation {
 	return Edit(change, l.Subject.Gateway.Namespace, name, func(o *istio.DestinationRule) { edit(&o.Spec) })
@@ -80,6 +90,42 @@ func (l *Lab) DestinationRule(change, name string, edit func(*networking.Destina
 // VirtualService edits the subject's VirtualService.
 func (l *Lab) VirtualService(change string, edit func(*networking.VirtualService)) Variation {
 	return Edit(change, l.Subject.Gateway.Namespace, l.Subject.VirtualService, func(o *istio.VirtualService) { edit(&o.Spec) })
+}
+
+// BaselineVirtualService is the VirtualService as the fixtures have it.
+func (l *Lab) BaselineVirtualService() *networking.VirtualService {
+	for _, o := range l.Baseline() {
+		if vs, ok := o.(*istio.VirtualService); ok {
+			return &vs.Spec
+		}
+	}
+	panic("the fixtures have no VirtualService") // a unit test reads them
+}
+
+// GatewayAccount restarts the gateway as another service account, which is
+// made if it is not there.
+func (l *Lab) GatewayAccount(change, account string) Variation {
+	ns := l.Subject.Gateway.Namespace
+	edit := Edit(change, ns, l.Subject.Gateway.Deployment, func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.ServiceAccountName = account
+	})
+	add := Add(change, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: ns}})
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		if _, err := add.do(ctx, l); err != nil {
+			return Applied{}, err
+		}
+		return edit.do(ctx, l)
+	}}
+}
+
+// Bind gives a service account the Role that the gateway's own has.
+func (l *Lab) Bind(change, account string) Variation {
+	ns := l.Subject.Gateway.Namespace
+	return Add(change, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: account, Namespace: ns},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: l.Subject.Gateway.ServiceAccount + "-sds"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: ns}},
+	})
 }
 
 // ServiceEntry edits the subject's ServiceEntry.
@@ -102,18 +148,30 @@ func (l *Lab) Vary(ctx context.Context, variations ...Variation) ([]Applied, err
 		}
 		done = append(done, a)
 	}
+	if err := l.settle(ctx); err != nil {
+		return done, err
+	}
 	return done, l.Barrier(ctx)
+}
+
+// settle waits for the pods of Deployments that were changed, and attaches to them.
+func (l *Lab) settle(ctx context.Context) error {
+	if len(l.rolling) == 0 {
+		return nil
+	}
+	for k := range l.rolling {
+		if err := l.Kube.WaitDeployment(ctx, k.namespace, k.name, Timeouts.Ready); err != nil {
+			return err
+		}
+	}
+	clear(l.rolling)
+	return l.Attach(ctx)
 }
 
 // Restore puts back whatever variations touched, and waits until the proxies
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
-	restarted := false
 	for k, o := range l.touched {
-		if d, ok := o.(*appsv1.Deployment); ok || k.kind == "Deployment" {
-			restarted = restarted || ok
-			_ = d
-		}
 		if base := l.find(k); base != nil {
 			if err := l.put(ctx, base); err != nil {
 				return err
@@ -121,17 +179,13 @@ func (l *Lab) Restore(ctx context.Context) error {
 		} else if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
 			return wrap("delete", o, err)
 		}
+		if k.kind == "Deployment" && l.find(k) != nil {
+			l.rolling[k] = true
+		}
 		delete(l.touched, k)
 	}
-	if restarted {
-		for _, w := range l.workloads() {
-			if err := l.Kube.WaitDeployment(ctx, w.Namespace, w.Deployment, Timeouts.Ready); err != nil {
-				return err
-			}
-		}
-		if err := l.Attach(ctx); err != nil {
-			return err
-		}
+	if err := l.settle(ctx); err != nil {
+		return err
 	}
 	return l.Barrier(ctx)
 }
@@ -174,25 +228,9 @@ func (l *Lab) Barrier(ctx context.Context) error {
 
 const sentinelPort = 15999
 
+// newObject makes an empty object of a pointer type.
 func newObject[T k8s.Object]() T {
-	var zero T
-	switch any(zero).(type) {
-	case *istio.DestinationRule:
-		return any(&istio.DestinationRule{}).(T)
-	case *istio.VirtualService:
-		return any(&istio.VirtualService{}).(T)
-	case *istio.ServiceEntry:
-		return any(&istio.ServiceEntry{}).(T)
-	case *istio.Gateway:
-		return any(&istio.Gateway{}).(T)
-	case *corev1.Secret:
-		return any(&corev1.Secret{}).(T)
-	case *corev1.Service:
-		return any(&corev1.Service{}).(T)
-	case *appsv1.Deployment:
-		return any(&appsv1.Deployment{}).(T)
-	}
-	panic(fmt.Sprintf("lab.Edit knows no %T", zero))
+	return reflect.New(reflect.TypeFor[T]().Elem()).Interface().(T)
 }
 
 func named(o k8s.Object, namespace, name string) k8s.Object {
@@ -202,7 +240,11 @@ func named(o k8s.Object, namespace, name string) k8s.Object {
 }
 
 func (l *Lab) touch(o k8s.Object) {
-	l.touched[keyOf(o)] = o.DeepCopyObject().(k8s.Object)
+	k := keyOf(o)
+	l.touched[k] = o.DeepCopyObject().(k8s.Object)
+	if k.kind == "Deployment" {
+		l.rolling[k] = true
+	}
 }
 
 func (l *Lab) find(k key) k8s.Object {

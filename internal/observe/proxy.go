@@ -83,6 +83,7 @@ func (p *Proxy) do(ctx context.Context, method, path string) ([]byte, error) {
 const (
 	ClustersPath    = "/config_dump?resource=dynamic_active_clusters"
 	SecretsDumpPath = "/config_dump?mask=dynamic_active_secrets,dynamic_warming_secrets"
+	HostsPath       = "/clusters?format=json"
 	ConfigPath      = "/config_dump"
 	VersionsPath    = "/stats?filter=version_text$&type=TextReadouts"
 )

@@ -156,3 +156,31 @@ func (t *T) IstiodSays(ctx context.Context, texts ...string) (line, path string,
 	path, err = t.Save("istiod.log", verdict.KindText, verdict.WitnessIstiod, t.Istiod.Command, append(raw, '\n'))
 	return string(raw), path, err
 }
+
+// Connections states how many connections a proxy has opened with a cluster
+// since the cluster came, to any of its hosts.
+func (t *T) Connections(ctx context.Context, p *observe.Proxy, cluster string, want types.GomegaMatcher) error {
+	raw, path, err := t.admin(ctx, p, "hosts.json", verdict.KindJSON, observe.HostsPath)
+	if err != nil {
+		return err
+	}
+	all, err := envoy.ParseClusterStatuses(raw)
+	if err != nil {
+		return err
+	}
+	total, found := uint64(0), false
+	for _, status := range all {
+		if status.Name != cluster {
+			continue
+		}
+		found = true
+		for _, host := range status.Hosts {
+			total += host.Stats["cx_total"]
+		}
+	}
+	if !found {
+		return fmt.Errorf("%s has no cluster %s", t.who(p), cluster)
+	}
+	t.Fact(fmt.Sprintf("%s, %s: connections opened", t.who(p), cluster), total, want, path)
+	return nil
+}

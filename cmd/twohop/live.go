@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"twohop/internal/cluster"
+	"twohop/internal/engine"
+	"twohop/internal/images"
+	"twohop/internal/runconfig"
+)
+
+func addLiveCommands(root *cobra.Command) {
+	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd())
+}
+
+// live are the choices that every command that touches a cluster shares. Each
+// is an environment variable as well, since `make` hands on those.
+type live struct {
+	lane, istio, kubernetes, registry string
+	engine, cluster, domain           string
+	noInstall, keep                   bool
+	lab                               int
+}
+
+func (l *live) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&l.lane, "images", env("IMAGES", images.Auto), "where images come from: auto, official or source (IMAGES)")
+	f.StringVar(&l.istio, "istio", os.Getenv("ISTIO_VERSION"), "Istio's version, official lane only (ISTIO_VERSION)")
+	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes' version, official lane only (K8S_VERSION)")
+	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "a registry that stands in for docker.io (REGISTRY)")
+	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; found by itself if empty (ENGINE)")
+	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and of its network (CLUSTER)")
+	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
+	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "install no package (NO_INSTALL=1)")
+}
+
+func env(name, otherwise string) string {
+	if v := os.Getenv(name); v != "" {
+		return v
+	}
+	return otherwise
+}
+
+// check refuses what no run can be made of, before anything is written.
+func (l *live) check() error {
+	switch l.lane {
+	case images.Auto, images.Official, images.Source:
+	default:
+		return usageError("IMAGES=%q is no lane: say auto, official or source", l.lane)
+	}
+	if !clusterName.MatchString(l.cluster) {
+		return usageError("CLUSTER=%q cannot name a kind cluster: use lower-case letters, digits and '-'", l.cluster)
+	}
+	if l.domain != "" && !dnsName.MatchString(l.domain) {
+		return usageError("DOMAIN=%q is not a DNS name", l.domain)
+	}
+	return nil
+}
+
+// prepare finds the engine and makes the images.
+func (l *live) prepare(ctx context.Context, p *printer, logFile string, phase func(string) func()) (*engine.Engine, *images.Set, error) {
+	done := phase("engine")
+	eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: l.noInstall, Log: p.printf})
+	done()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := eng.Setenv(); err != nil {
+		return nil, nil, err
+	}
+	defer phase("images")()
+	set, err := images.Ensure(ctx, eng, images.Options{
+		Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, Registry: l.registry,
+		NoInstall: l.noInstall, LogFile: logFile, Log: p.printf, Live: p.live(),
+	})
+	return eng, set, err
+}
+
+// config is what the suite needs to know.
+func (l *live) config(eng *engine.Engine, set *images.Set) (runconfig.Config, error) {
+	root, err := repository()
+	if err != nil {
+		return runconfig.Config{}, err
+	}
+	return runconfig.Config{
+		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: l.lab,
+		KindConfig: filepath.Join(root, "kind-config.yaml"),
+	}, nil
+}
+
+// repository is the folder that holds go.mod, from here upwards.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for ; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "kind-config.yaml")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", usageError("no kind-config.yaml here or above: run this in Twohop's repository")
+		}
+	}
+}
+
+// lockCluster keeps two runs from sharing a cluster. The lock is the open file:
+// whoever holds it, or a child that inherited it, holds the lock.
+func lockCluster(ctx context.Context, p *printer, name string) (*os.File, error) {
+	dir, err := cluster.StateDir()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	try := func(how int) error { return syscall.Flock(int(f.Fd()), how) }
+	if err := try(syscall.LOCK_EX | syscall.LOCK_NB); err == nil {
+		return f, nil
+	}
+	p.printf("another run holds the cluster %q; waiting for it to end", name)
+	got := make(chan error, 1)
+	go func() { got <- try(syscall.LOCK_EX) }()
+	select {
+	case err := <-got:
+		return f, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// interruptible is a context that SIGINT and SIGTERM end.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+}
+
+// plainError gives an error of the live commands its exit code.
+func plainError(ctx context.Context, err error) error {
+	var usage *engine.UsageError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return &exitError{exitInterrupted, errors.New("interrupted; what was begun was cleaned up")}
+	case errors.As(err, &usage):
+		return &exitError{exitUsage, err}
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return err
+	}
+	return &exitError{exitEnvironment, err}
+}
+
+const exitInterrupted = 130
+
+func newUpCmd() *cobra.Command {
+	var l live
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Bring up a cluster with Istio, and leave it up",
+		Long:  "Up makes the images, a kind cluster and Istio, and leaves them. A run with KEEP=1 takes the cluster as it is; `twohop down` removes it.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			p := newPrinter(cmd.OutOrStdout())
+			return plainError(ctx, l.up(ctx, p))
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+func (l *live) up(ctx context.Context, p *printer) error {
+	l.keep = true
+	lock, err := lockCluster(ctx, p, l.cluster)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	eng, set, err := l.prepare(ctx, p, "", func(string) func() { return func() {} })
+	if err != nil {
+		return err
+	}
+	config, err := l.config(eng, set)
+	if err != nil {
+		return err
+	}
+	if err := cluster.UseNetwork(l.cluster); err != nil {
+		return err
+	}
+	logs, err := os.MkdirTemp("", "twohop-node-logs-")
+	if err != nil {
+		return err
+	}
+	up, err := cluster.Up(ctx, config.Cluster(), true, logs, io.Discard, func(name string) { p.printf("%s …", name) })
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(logs); err != nil { // kept only if the node did not come up
+		return err
+	}
+	if up.ReuseNote != "" {
+		p.printf("%s", up.ReuseNote)
+	}
+	p.printf("Kubernetes %s and Istio %s are up: export KUBECONFIG=%s", up.Kubernetes, set.Istio.Version, up.Kubeconfig)
+	return nil
+}
+
+func newDownCmd() *cobra.Command {
+	var l live
+	cmd := &cobra.Command{
+		Use:   "down",
+		Short: "Remove the cluster",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			p := newPrinter(cmd.OutOrStdout())
+			return plainError(ctx, l.down(ctx, p))
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+func (l *live) down(ctx context.Context, p *printer) error {
+	lock, err := lockCluster(ctx, p, l.cluster)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
+	if err != nil {
+		p.printf("no container engine, so no cluster: nothing to remove (%v)", err)
+		return nil
+	}
+	if err := eng.Setenv(); err != nil {
+		return err
+	}
+	if err := cluster.Down(ctx, l.cluster, eng.Name, io.Discard); err != nil {
+		return err
+	}
+	p.printf("the cluster %q is gone", l.cluster)
+	return nil
+}
+
+func newImagesCmd() *cobra.Command {
+	var l live
+	cmd := &cobra.Command{
+		Use:   "images",
+		Short: "Make the images, and nothing else",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			p := newPrinter(cmd.OutOrStdout())
+			_, set, err := l.prepare(ctx, p, "", func(string) func() { return func() {} })
+			if err != nil {
+				return plainError(ctx, err)
+			}
+			p.printf("%s lane: node image %s, Istio %s, Kubernetes %s", set.Lane, set.Node, set.Istio.Version, set.KubernetesVersion)
+			return nil
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+func newCleanCmd() *cobra.Command {
+	var l live
+	cmd := &cobra.Command{
+		Use:   "clean",
+		Short: "Remove the cluster, the images and everything else that was made",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			p := newPrinter(cmd.OutOrStdout())
+			if err := l.down(ctx, p); err != nil {
+				return plainError(ctx, err)
+			}
+			eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
+			if err != nil {
+				p.printf("no container engine, so no images (%v)", err)
+				return nil
+			}
+			if err := eng.Setenv(); err != nil {
+				return err
+			}
+			if err := images.Remove(ctx, eng); err != nil {
+				return plainError(ctx, err)
+			}
+			p.printf("images, host programs and notes are gone; installed packages and Go's caches stay")
+			return nil
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}
+
+func newKubeconfigCmd() *cobra.Command {
+	var l live
+	cmd := &cobra.Command{
+		Use:     "kubeconfig",
+		Short:   "Print the path of the cluster's kubeconfig",
+		Example: "  export KUBECONFIG=$(bin/twohop kubeconfig)",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			path, err := cluster.KubeconfigPath(l.cluster)
+			if err != nil {
+				return err
+			}
+			if _, err := os.Stat(path); err != nil {
+				return &exitError{exitEnvironment, fmt.Errorf("no cluster %q is up: `make up` brings one up", l.cluster)}
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), path)
+			return nil
+		},
+	}
+	l.flags(cmd)
+	return cmd
+}

@@ -1,0 +1,313 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"twohop/internal/claim"
+	"twohop/internal/cluster"
+	"twohop/internal/runconfig"
+	"twohop/internal/verdict"
+)
+
+var (
+	clusterName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$`)
+	dnsName     = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)*$`)
+)
+
+const (
+	// runTimeout bounds the suite as a whole; Ginkgo's own default is an hour.
+	runTimeout = 30 * time.Minute
+	// cleanupGrace is how long an interrupted suite may take to clean up.
+	cleanupGrace = 90 * time.Second
+)
+
+func newRunCmd() *cobra.Command {
+	var l live
+	var claims string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Judge claims on a live cluster and write the verdict",
+		Long: `Run gets a container engine and the images, brings up a kind cluster with Istio
+and the lab in it, runs the specs of the chosen claims and writes the verdict.
+"make e2e" is this command.`,
+		Example: `  twohop run
+  twohop run --claims G3,G4
+  KEEP=1 twohop run --claims all
+  IMAGES=official ISTIO_VERSION=1.30.0 twohop run`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := l.check(); err != nil {
+				return err
+			}
+			selection, err := claim.Select(claims)
+			if err != nil {
+				return usageError("%v", err)
+			}
+			out, err := cmd.Flags().GetString("out")
+			if err != nil {
+				return err
+			}
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			r := &runner{live: &l, selection: selection, claims: claims, p: newPrinter(cmd.OutOrStdout())}
+			return r.run(ctx, out)
+		},
+	}
+	l.flags(cmd)
+	cmd.Flags().StringVar(&claims, "claims", env("CLAIMS", string(claim.Goals)), "claims, chapters or \"all\", separated by commas (CLAIMS)")
+	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
+	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up, beside other runs")
+	return cmd
+}
+
+// runner makes one run.
+type runner struct {
+	*live
+	selection []claim.Claim
+	claims    string
+	p         *printer
+	folder    *verdict.Folder
+}
+
+func (r *runner) run(ctx context.Context, out string) error {
+	var err error
+	r.folder, err = verdict.Create(out, verdict.Run{Selection: r.claims, HarnessCommit: sourceCommit()}, r.selection)
+	if err != nil {
+		return &exitError{exitEnvironment, err}
+	}
+	ending, message := verdict.Green, ""
+	if err := r.prove(ctx); err != nil {
+		ending, message = verdict.Failed, oneLine(err)
+	}
+	if ctx.Err() != nil {
+		ending, message = verdict.Interrupted, "the run was interrupted, and cleaned up"
+		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+			message = "the run took too long"
+		}
+	}
+	v, err := r.folder.Finish(ending, message)
+	if err != nil {
+		return &exitError{exitEnvironment, err}
+	}
+	r.p.println("")
+	opts := textOptions(r.p.w)
+	opts.Dir = r.folder.Dir
+	if err := verdict.WriteText(r.p.w, v, opts); err != nil {
+		return err
+	}
+	if v.ExitCode != 0 {
+		return &exitError{code: v.ExitCode}
+	}
+	return nil
+}
+
+// prove does everything from the engine to the last claim. Its error is why
+// the environment failed; what the claims say is in the folder.
+func (r *runner) prove(ctx context.Context) error {
+	lock, err := lockCluster(ctx, r.p, r.lockName())
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	eng, set, err := r.prepare(ctx, r.p, filepath.Join(r.folder.Dir, "images.log"), func(name string) func() {
+		started := time.Now()
+		return func() {
+			if err := r.folder.AddPhase(name, started); err != nil {
+				r.p.printf("%v", err)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	err = r.folder.SetRun(func(v *verdict.Run) {
+		v.Lane, v.Engine = set.Lane, strings.TrimSpace(eng.Name+" "+eng.Version)
+		v.Istio, v.Kubernetes, v.Envoy, v.Images = set.Istio.Version, set.KubernetesVersion, set.EnvoyVersion, set.Digests
+		if set.Istio.Revision != "" {
+			v.Notes = append(v.Notes, "Istio is built from source, revision "+set.Istio.Revision)
+		}
+		if set.Lane == "source" {
+			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
+		}
+	})
+	if err != nil {
+		return err
+	}
+	config, err := r.config(eng, set)
+	if err != nil {
+		return err
+	}
+	if err := config.Save(r.folder.Dir); err != nil {
+		return err
+	}
+	suiteErr := r.suite(ctx, lock)
+	if failure, err := os.ReadFile(filepath.Join(r.folder.Dir, runconfig.FailureFile)); err == nil {
+		suiteErr = errors.New(string(failure))
+	}
+	if r.lab > 1 || r.keep && suiteErr == nil {
+		return suiteErr
+	}
+	// The suite takes its cluster down itself. This is for a suite that could
+	// not; with nothing there it does nothing.
+	if !r.keep || ctx.Err() != nil && suiteErr != nil {
+		if err := cluster.UseNetwork(r.cluster); err != nil {
+			return err
+		}
+		suiteErr = errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
+	}
+	return suiteErr
+}
+
+// lockName is the cluster's, and a guest's own: guests do not wait for each other.
+func (r *runner) lockName() string {
+	if r.lab > 1 {
+		return fmt.Sprintf("%s-lab-%d", r.cluster, r.lab)
+	}
+	return r.cluster
+}
+
+// suite runs the specs in a process of their own. Specs that fail are not an
+// error: the findings say so. An error is a suite that did not get to judge.
+func (r *runner) suite(ctx context.Context, lock *os.File) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	binary := filepath.Join(filepath.Dir(self), "suites.test")
+	if _, err := os.Stat(binary); err != nil {
+		return fmt.Errorf("the compiled specs are not beside this program (%s): `make build` makes both", binary)
+	}
+	dir, err := filepath.Abs(r.folder.Dir)
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(dir, "ginkgo.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	var labels []string
+	for _, c := range r.selection {
+		labels = append(labels, string(c.ID))
+	}
+	cmd := exec.Command(binary, "--ginkgo.label-filter="+strings.Join(labels, " || "), "--ginkgo.v", "--ginkgo.no-color",
+		"--ginkgo.timeout="+runTimeout.String(), "--test.timeout=0")
+	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster
+	// A group of its own: Ctrl-C reaches this process only, which passes it on.
+	// If this process is killed, the suite is told and cleans up by itself.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
+	ended := make(chan error, 1)
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // Pdeathsig is the death of the thread that started it
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			ended <- cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start the specs: %w", err)
+	}
+	watched, stopWatching := context.WithCancel(context.Background())
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		r.watch(watched, filepath.Join(dir, runconfig.ProgressFile))
+	}()
+	err = await(ctx, r.p, cmd, ended)
+	stopWatching()
+	<-watching
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == 1 {
+		return nil // a failed spec, or a failed BeforeSuite with its own sentence
+	}
+	if err != nil {
+		return fmt.Errorf("the specs ended with %w: their log is %s", err, log.Name())
+	}
+	return nil
+}
+
+// await waits for the suite. When ctx ends, the suite is asked to clean up, and
+// killed if it does not come to an end.
+func await(ctx context.Context, p *printer, cmd *exec.Cmd, ended <-chan error) error {
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	p.printf("interrupted: cleaning up (this takes some seconds) …")
+	_ = cmd.Process.Signal(os.Interrupt)
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(cleanupGrace):
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		return errors.Join(errors.New("the specs did not clean up in time and were killed"), <-ended)
+	}
+}
+
+// watch prints the lines of the progress file as they come.
+func (r *runner) watch(ctx context.Context, path string) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var in *bufio.Reader
+	done, partial := 0, ""
+	for {
+		last := ctx.Err() != nil
+		if in == nil {
+			if f, err := os.Open(path); err == nil {
+				defer f.Close()
+				in = bufio.NewReader(f)
+			}
+		}
+		for in != nil {
+			line, err := in.ReadString('\n')
+			if partial += line; err != nil {
+				break
+			}
+			if strings.HasPrefix(partial, "claim ") {
+				done++
+				partial = fmt.Sprintf("%d/%d %s", done, len(r.selection), strings.TrimPrefix(partial, "claim "))
+			}
+			r.p.printf("%s", strings.TrimSuffix(partial, "\n"))
+			partial = ""
+		}
+		if last {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// sourceCommit is the commit of the harness, with "-dirty" if the work tree
+// differs from it; empty outside a git checkout.
+func sourceCommit() string {
+	out, err := exec.Command("git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -36,6 +36,7 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		{"at 2026-11-23T16:30:00Z", "at 2026-11-24T02:00:00.123Z", true},
 		{"uid 0f8fad5b-d9cb-469f-a165-70867728950e", "uid 7c9e6679-7425-40de-944b-e07fc1f90ae7", true},
 		{"AA:BB:CC:DD:EE:FF:00:11:22", "AB:BB:CC:DD:EE:FF:00:11:22", true},
+		{`{"connection":"61","connection_requests":"3","msec":"1795453165.543"}`, `{"connection":"7","connection_requests":"1","msec":"1795453308.011"}`, true},
 		{"4294967295", "1024", false},
 		{"UF", "UC", false},
 		{"TLSv1.2", "TLSv1.3", false},
@@ -51,6 +52,21 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		if d.Same != tt.same {
 			t.Errorf("%q and %q: same = %v", tt.a, tt.b, d.Same)
 		}
+	}
+}
+
+func TestDiffLetsValuesMoveWithinABound(t *testing.T) {
+	with := func(expected, seen string, ok bool) *Verdict {
+		return &Verdict{Claims: []Result{{ID: "X1", Finding: Finding{Check: &Trial{Facts: []Fact{{Name: "n", Expected: expected, Seen: seen, OK: ok}}}}}}}
+	}
+	if d := Diff(with("> 0", "2", true), with("> 0", "8", true)); !d.Same {
+		t.Errorf("a count within its bound moved: %+v", d.Moved)
+	}
+	if d := Diff(with("> 0", "2", true), with("> 0", "0", false)); d.Same {
+		t.Error("a count that left its bound did not move")
+	}
+	if d := Diff(with("not 77", "1024", true), with("not 77", "4294967295", true)); d.Same {
+		t.Error("a limit that changed did not move")
 	}
 }
 

@@ -91,7 +91,7 @@ func Verify(dir, harnessCommit string) (*Verification, error) {
 		c.evidence(r)
 	}
 	c.leftOver()
-	c.refold()
+	c.refold(harnessCommit)
 	for _, r := range c.v.Claims {
 		c.facts(r)
 	}
@@ -300,8 +300,10 @@ func (c *verifier) leftOver() {
 	}
 }
 
-// refold judges every claim again and compares.
-func (c *verifier) refold() {
+// refold judges every claim again and compares. Another commit's program may
+// put the same reason into other words.
+func (c *verifier) refold(commit string) {
+	say, suffix := c.strictness(commit)
 	var selection []claim.Claim
 	findings := map[claim.ID]Finding{}
 	for _, r := range c.v.Claims {
@@ -318,7 +320,7 @@ func (c *verifier) refold() {
 			continue
 		}
 		if got.Reason != want.Reason {
-			c.problem("%s: the reason is not the one that follows from its finding, which is: %s", got.ID, want.Reason)
+			say("%s: the reason is not the one that follows from its finding, which is: %s%s", got.ID, want.Reason, suffix)
 		}
 	}
 	if totals := Count(results); totals != c.v.Totals {
@@ -502,12 +504,18 @@ func unescape(text []byte) []byte {
 	})
 }
 
+// strictness is how to say that words differ from this program's: a problem,
+// but a note where the run was made by a program of another commit.
+func (c *verifier) strictness(commit string) (say func(string, ...any), suffix string) {
+	if commit != "" && c.v.Run.HarnessCommit != "" && !sameCommit(commit, c.v.Run.HarnessCommit) {
+		return c.note, fmt.Sprintf(" (this program is of commit %s, the run of %s)", prefix(commit, 12), c.v.Run.HarnessCommit)
+	}
+	return c.problem, ""
+}
+
 // registry holds the verdict's words and selection against this program's.
 func (c *verifier) registry(commit string) {
-	say, suffix := c.problem, ""
-	if commit != "" && c.v.Run.HarnessCommit != "" && !sameCommit(commit, c.v.Run.HarnessCommit) {
-		say, suffix = c.note, fmt.Sprintf(" (this program is of commit %s, the run of %s)", commit, c.v.Run.HarnessCommit)
-	}
+	say, suffix := c.strictness(commit)
 	have := map[claim.ID]bool{}
 	for _, r := range c.v.Claims {
 		have[r.ID] = true

@@ -1,0 +1,48 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/restmapper"
+	"sigs.k8s.io/yaml"
+)
+
+// TryCreate asks the API server whether it would create a document, as it is
+// written: no type of ours stands between the text and the server. Nothing is
+// stored. message is the server's refusal; raw its whole answer. An error
+// means that the server could not be asked.
+func (c *Client) TryCreate(ctx context.Context, document string) (accepted bool, message string, raw []byte, err error) {
+	body, err := yaml.YAMLToJSON([]byte(document))
+	if err != nil {
+		return false, "", nil, fmt.Errorf("the document is no YAML: %w", err)
+	}
+	var meta metav1.PartialObjectMetadata
+	if err := yaml.Unmarshal([]byte(document), &meta); err != nil {
+		return false, "", nil, fmt.Errorf("the document has no readable metadata: %w", err)
+	}
+	kind := schema.FromAPIVersionAndKind(meta.APIVersion, meta.Kind)
+	mapping, err := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.Typed.Discovery())).RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return false, "", nil, fmt.Errorf("find the resource of %s: %w", kind, err)
+	}
+	result := c.Typed.Discovery().RESTClient().Post().
+		AbsPath("/apis", kind.Group, kind.Version, "namespaces", meta.Namespace, mapping.Resource.Resource).
+		Param("dryRun", metav1.DryRunAll).Param("fieldValidation", metav1.FieldValidationStrict).
+		SetHeader("Content-Type", "application/json").Body(body).Do(ctx)
+	raw, _ = result.Raw()
+	var status apierrors.APIStatus
+	switch err := result.Error(); {
+	case err == nil:
+		return true, "", raw, nil
+	case errors.As(err, &status):
+		return false, status.Status().Message, raw, nil
+	default:
+		return false, "", raw, fmt.Errorf("ask the API server about a %s: %w", kind.Kind, err)
+	}
+}

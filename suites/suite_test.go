@@ -208,12 +208,12 @@ func say(format string, args ...any) {
 
 // Claim makes the one spec of a claim. The experiment says what is checked,
 // what is varied and what must be different then.
-func Claim(id claim.ID, experiment func(*trial.T) trial.Experiment) bool {
+func Claim(id claim.ID, experiment func(*trial.T) trial.Experiment, decorators ...any) bool {
 	c, err := claim.ByID(id)
 	if err != nil {
 		panic(err) // a spec for something that nobody claims
 	}
-	return Describe(string(c.Chapter), func() {
+	return Describe(string(c.Chapter), append(decorators, func() {
 		It(c.Statement, Label(string(id)), SpecTimeout(claimTimeout), func(ctx SpecContext) {
 			finding := trial.Run(ctx, bench, id, folder, experiment)
 			// Whatever was found, the next claim gets a clean lab.
@@ -224,7 +224,7 @@ func Claim(id claim.ID, experiment func(*trial.T) trial.Experiment) bool {
 			Expect(restored).To(Succeed())
 			Expect(got).To(Equal(want), reason)
 		})
-	})
+	})...)
 }
 
 // restore puts the baseline back and proves it. A lab that cannot be restored

@@ -69,6 +69,7 @@ type Lab struct {
 	attached  context.Context
 	detach    context.CancelFunc
 
+	home     subject.Subject // the subject at baseline
 	images   Images
 	baseline []k8s.Object
 	touched  map[key]k8s.Object // nil: not part of the baseline
@@ -85,7 +86,8 @@ func New(client *kube.Client, n int, images Images) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Subject: subject.Numbered(n), Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}, rolling: map[key]bool{}}
+	s := subject.Numbered(n)
+	l := &Lab{Subject: s, home: s, Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}, rolling: map[key]bool{}}
 	if l.baseline, err = l.objects(subject.Renames(n)); err != nil {
 		return nil, err
 	}

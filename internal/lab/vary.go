@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 	"sigs.k8s.io/yaml"
+
+	"twohop/internal/subject"
 )
 
 // Variation is one deliberate change of the subject. Restore undoes it.
@@ -128,6 +130,38 @@ func (l *Lab) Bind(change, account string) Variation {
 	})
 }
 
+// Through leads hop 1 to another gateway of the lab, which is the subject's
+// gateway until Restore. Its pods have to be of the same Gateway's selector, and
+// its Service and DestinationRule bear the Deployment's name.
+func (l *Lab) Through(change string, gateway subject.Workload) Variation {
+	to := l.home
+	if gateway != l.home.Gateway {
+		to.Gateway, to.GatewayService, to.Hop1Rule = gateway, gateway.Deployment, gateway.Deployment
+	}
+	edit := l.VirtualService(change, func(vs *networking.VirtualService) {
+		vs.Http[0].Route[0].Destination.Host = to.GatewayFQDN()
+	})
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		a, err := edit.do(ctx, l)
+		if err != nil {
+			return a, err
+		}
+		l.Subject = to
+		l.rolling[key{"Deployment", gateway.Namespace, gateway.Deployment}] = true
+		return a, nil
+	}}
+}
+
+// Home is the subject at baseline.
+func (l *Lab) Home() subject.Subject { return l.home }
+
+// Unbound is the fixtures' gateway whose service account has no Role.
+func (l *Lab) Unbound() subject.Workload {
+	w := l.home.Gateway
+	w.Deployment, w.ServiceAccount = "unbound-egressgateway", "unbound-egressgateway"
+	return w
+}
+
 // ServiceEntry edits the subject's ServiceEntry.
 func (l *Lab) ServiceEntry(change string, edit func(*networking.ServiceEntry)) Variation {
 	return Edit(change, l.Subject.Gateway.Namespace, l.Subject.ServiceEntry, func(o *istio.ServiceEntry) { edit(&o.Spec) })
@@ -183,6 +217,10 @@ func (l *Lab) Restore(ctx context.Context) error {
 			l.rolling[k] = true
 		}
 		delete(l.touched, k)
+	}
+	if l.Subject.Gateway != l.home.Gateway {
+		l.Subject = l.home
+		l.rolling[key{"Deployment", l.home.Gateway.Namespace, l.home.Gateway.Deployment}] = true
 	}
 	if err := l.settle(ctx); err != nil {
 		return err

@@ -76,3 +76,15 @@ func (l *Lab) flushPartner(ctx context.Context) error {
 	_, err = l.Partner.Wait(ctx, "the line of a later request, "+token, observe.Contains(token))
 	return err
 }
+
+// FlushIstiod makes istiod push to the gateway now, and returns once its log
+// says so: what istiod wrote before is then in the log.
+func (l *Lab) FlushIstiod(ctx context.Context) error {
+	seen := l.Istiod.Len()
+	if err := l.Barrier(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
+	defer cancel()
+	return l.Istiod.WaitAfter(ctx, seen, "the line of a later push to "+l.Gateway.Pod, observe.Contains("PUSH for node:"+l.Gateway.Pod))
+}

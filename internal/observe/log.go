@@ -80,7 +80,23 @@ func (l *Log) Matching(match func([]byte) bool) [][]byte {
 // Wait returns the first line that matches, past or to come. If none comes
 // before ctx ends, or the log ends first, the error says what was awaited.
 func (l *Log) Wait(ctx context.Context, what string, match func([]byte) bool) ([]byte, error) {
-	seen := 0
+	return l.wait(ctx, 0, what, match)
+}
+
+// WaitAfter is Wait for lines beyond the first n that were read.
+func (l *Log) WaitAfter(ctx context.Context, n int, what string, match func([]byte) bool) error {
+	_, err := l.wait(ctx, n, what, match)
+	return err
+}
+
+// Len is the number of lines read so far.
+func (l *Log) Len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.lines)
+}
+
+func (l *Log) wait(ctx context.Context, seen int, what string, match func([]byte) bool) ([]byte, error) {
 	for {
 		l.mu.Lock()
 		fresh, ended, changed := l.lines[seen:], l.ended, l.changed

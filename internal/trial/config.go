@@ -1,15 +1,14 @@
 package trial
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/onsi/gomega/types"
 
 	"twohop/internal/envoy"
-	"twohop/internal/lab"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
 	"twohop/internal/verdict"
@@ -137,24 +136,24 @@ func (t *T) witness(w subject.Workload) string {
 	return verdict.WitnessGateway
 }
 
-// IstiodSays waits for a line of istiod's log and keeps it. Texts are looked
-// for together, in one line.
-func (t *T) IstiodSays(ctx context.Context, texts ...string) (line, path string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, lab.Timeouts.Line)
-	defer cancel()
-	raw, err := t.Istiod.Wait(ctx, fmt.Sprintf("a line with %q", texts), func(line []byte) bool {
+// IstiodSaid waits for a line of istiod's log that holds all the texts, past or
+// to come, and keeps it. Without one it returns an empty line: then the log was
+// read up to a line that istiod wrote later, about the sentinel's push.
+func (t *T) IstiodSaid(ctx context.Context, texts ...string) (line, path string, err error) {
+	match := func(line []byte) bool {
 		for _, text := range texts {
-			if !strings.Contains(string(line), text) {
+			if !bytes.Contains(line, []byte(text)) {
 				return false
 			}
 		}
 		return true
-	})
-	if err != nil {
+	}
+	if err := t.FlushIstiod(ctx); err != nil {
 		return "", "", err
 	}
-	path, err = t.Save("istiod.log", verdict.KindText, verdict.WitnessIstiod, t.Istiod.Command, append(raw, '\n'))
-	return string(raw), path, err
+	found := t.Istiod.Matching(match)
+	path, err = t.Save("istiod.log", verdict.KindText, verdict.WitnessIstiod, t.Istiod.Command, join(found))
+	return string(first(found)), path, err
 }
 
 // Connections states how many connections a proxy has opened with a cluster

@@ -303,7 +303,7 @@ var _ = Claim("G2-rbac", func(t *trial.T) trial.Experiment {
 		return nil
 	}
 	return trial.Experiment{
-		Arrange: []lab.Variation{t.Through("lead hop 1 to a gateway whose service account has no Role", t.Unbound())},
+		Arrange: []lab.Variation{t.Through("lead hop 1 to a gateway whose service account has no Role", t.Subject.Unbound)},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
 			if call, err = t.Call(ctx); err != nil {
 				return err

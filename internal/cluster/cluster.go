@@ -272,7 +272,11 @@ func (c Config) fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read kind's configuration: %w", err)
 	}
-	sum := sha256.Sum256(append(raw, file...))
+	operator, err := c.Istio.Operator()
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(slices.Concat(raw, file, operator))
 	return hex.EncodeToString(sum[:]), nil
 }
 

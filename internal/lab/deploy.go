@@ -143,10 +143,13 @@ func (l *Lab) generated() ([]k8s.Object, error) {
 		}
 		conf[name] = string(raw)
 	}
+	forUnbound := l.CredentialSecret(s.Credential, l.Credential)
+	forUnbound.Namespace = s.Unbound.Namespace
 	return []k8s.Object{
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "partner-conf", Namespace: s.Partner.Namespace}, Data: conf},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "partner-pki", Namespace: s.Partner.Namespace}, Data: server},
 		l.CredentialSecret(s.Credential, l.Credential),
+		forUnbound,
 	}, nil
 }
 

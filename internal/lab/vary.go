@@ -131,12 +131,11 @@ func (l *Lab) Bind(change, account string) Variation {
 }
 
 // Through leads hop 1 to another gateway of the lab, which is the subject's
-// gateway until Restore. Its pods have to be of the same Gateway's selector, and
-// its Service and DestinationRule bear the Deployment's name.
+// gateway until Restore. Its Service and rules have the names of the first one's.
 func (l *Lab) Through(change string, gateway subject.Workload) Variation {
 	to := l.home
 	if gateway != l.home.Gateway {
-		to.Gateway, to.GatewayService, to.Hop1Rule = gateway, gateway.Deployment, gateway.Deployment
+		to.Gateway = gateway
 	}
 	edit := l.VirtualService(change, func(vs *networking.VirtualService) {
 		vs.Http[0].Route[0].Destination.Host = to.GatewayFQDN()
@@ -154,13 +153,6 @@ func (l *Lab) Through(change string, gateway subject.Workload) Variation {
 
 // Home is the subject at baseline.
 func (l *Lab) Home() subject.Subject { return l.home }
-
-// Unbound is the fixtures' gateway whose service account has no Role.
-func (l *Lab) Unbound() subject.Workload {
-	w := l.home.Gateway
-	w.Deployment, w.ServiceAccount = "unbound-egressgateway", "unbound-egressgateway"
-	return w
-}
 
 // ServiceEntry edits the subject's ServiceEntry.
 func (l *Lab) ServiceEntry(change string, edit func(*networking.ServiceEntry)) Variation {

@@ -34,6 +34,9 @@ type Pool struct {
 // Subject is one double-mTLS egress: application, gateway, partner.
 type Subject struct {
 	Client, Gateway, Partner Workload
+	// Unbound is a gateway like Gateway, in a namespace of its own, whose
+	// service account nobody gave a Role.
+	Unbound Workload
 	// TrustDomain is the mesh's; SPIFFE ids start with it.
 	TrustDomain string
 	// Domain is istiod's --domain, the suffix of Service names in its registry.
@@ -62,6 +65,7 @@ func Default() Subject {
 	return Subject{
 		Client:         Workload{Namespace: "twohop-app", Deployment: "client", ServiceAccount: "client", Container: "app", Proxy: "istio-proxy"},
 		Gateway:        Workload{Namespace: "twohop-egress", Deployment: "partner-egressgateway", ServiceAccount: "partner-egressgateway", Proxy: "istio-proxy"},
+		Unbound:        Workload{Namespace: "twohop-unbound", Deployment: "partner-egressgateway", ServiceAccount: "partner-egressgateway", Proxy: "istio-proxy"},
 		Partner:        Workload{Namespace: "twohop-partner", Deployment: "partner", Container: "nginx"},
 		TrustDomain:    "cluster.local",
 		Domain:         "cluster.local",
@@ -83,7 +87,7 @@ func Default() Subject {
 func Numbered(n int) Subject {
 	s := Default()
 	for old, renamed := range Renames(n) {
-		for _, field := range []*string{&s.Client.Namespace, &s.Gateway.Namespace, &s.Partner.Namespace, &s.ExternalHost} {
+		for _, field := range []*string{&s.Client.Namespace, &s.Gateway.Namespace, &s.Unbound.Namespace, &s.Partner.Namespace, &s.ExternalHost} {
 			if *field == old {
 				*field = renamed
 			}
@@ -98,16 +102,16 @@ func Renames(n int) map[string]string {
 		return nil
 	}
 	names := map[string]string{}
-	for _, ns := range []string{"twohop-app", "twohop-egress", "twohop-partner"} {
+	for _, ns := range []string{"twohop-app", "twohop-egress", "twohop-unbound", "twohop-partner"} {
 		names[ns] = fmt.Sprintf("%s-%d", ns, n)
 	}
 	names["api.partner.example.com"] = fmt.Sprintf("api.partner-%d.example.com", n)
 	return names
 }
 
-// Namespaces of the subject: the application's, the gateway's, the partner's.
+// Namespaces of the subject: the application's, the gateways', the partner's.
 func (s Subject) Namespaces() []string {
-	return []string{s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace}
+	return []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace, s.Partner.Namespace}
 }
 
 // GatewayFQDN is the gateway Service's name in istiod's registry.

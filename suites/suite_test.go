@@ -132,6 +132,7 @@ func newLab(ctx context.Context, client *kube.Client, reused bool) error {
 	if err != nil {
 		return err
 	}
+	bench.Istioctl = config.Images.Istioctl
 	if err = bench.Deploy(ctx); err == nil {
 		err = bench.Prove(ctx)
 	}

@@ -64,6 +64,8 @@ type Lab struct {
 	Partner, Istiod  *observe.Log
 	PartnerPod       *corev1.Pod
 	IstiodPod        string
+	// Istioctl is the path of the program, for what only it can say.
+	Istioctl string
 	// PartnerIP is the address of the partner's Service.
 	PartnerIP string
 	attached  context.Context

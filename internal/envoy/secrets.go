@@ -46,7 +46,10 @@ type Secret struct {
 	Name    string
 	State   SecretState
 	Version string
-	Kind    SecretKind
+	// LastUpdated is when the proxy took this version, by its own clock; zero
+	// where the answer does not tell.
+	LastUpdated time.Time
+	Kind        SecretKind
 	// Certificates in the order of the PEM: of a certificate the leaf first.
 	// None where the secret is a file name.
 	Certificates []Certificate
@@ -142,6 +145,15 @@ func parseSecret(e entry) (Secret, error) {
 	s := Secret{Name: name}
 	if s.Version, err = e.body.text("version_info"); err != nil {
 		return Secret{}, fmt.Errorf("secret %q: %w", name, err)
+	}
+	updated, err := e.body.text("last_updated")
+	if err != nil {
+		return Secret{}, fmt.Errorf("secret %q: %w", name, err)
+	}
+	if updated != "" {
+		if s.LastUpdated, err = time.Parse(time.RFC3339Nano, updated); err != nil {
+			return Secret{}, fmt.Errorf("secret %q: last_updated: %w", name, err)
+		}
 	}
 	secret := &tlsv3.Secret{}
 	if body := e.body.get("secret"); body != nil {

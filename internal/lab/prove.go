@@ -45,17 +45,7 @@ func (l *Lab) Prove(ctx context.Context) error {
 // awaitCredential waits until the gateway holds the baseline's certificate: a
 // restored Secret takes a moment to reach it.
 func (l *Lab) awaitCredential(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Secret, fmt.Errorf("%v went by", Timeouts.Secret))
-	defer cancel()
-	name := "kubernetes://" + l.Subject.Credential
-	want := l.Credential.Serial()
-	err := l.AwaitSecret(ctx, name, func(s envoy.Secret) bool {
-		return s.State == envoy.SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == want
-	})
-	if err != nil {
-		return fmt.Errorf("the gateway has no ACTIVE secret %s with serial %s: %w", name, want, err)
-	}
-	return nil
+	return l.AwaitSerial(ctx, SDSName(l.Subject.Credential), l.Credential.Serial())
 }
 
 // AwaitSecret waits until one of the gateway's SDS secrets is as wanted.

@@ -17,23 +17,38 @@ import (
 // the application passes it. Gateway and partner may rightly have none: each is
 // made to log a line of another kind now, and its log is read up to that line.
 func (l *Lab) Witness(ctx context.Context, token string) (observe.Witnessed, error) {
+	all, err := l.WitnessAll(ctx, []string{token})
+	if err != nil {
+		return observe.Witnessed{}, err
+	}
+	return all[0], nil
+}
+
+// WitnessAll is Witness for several requests that are all over.
+func (l *Lab) WitnessAll(ctx context.Context, tokens []string) ([]observe.Witnessed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
 	defer cancel()
 	group, waiting := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		_, err := l.Sidecar.Log.Wait(waiting, "the line of the probe "+token, observe.Contains(token))
-		return err
-	})
+	for _, token := range tokens {
+		group.Go(func() error {
+			_, err := l.Sidecar.Log.Wait(waiting, "the line of the probe "+token, observe.Contains(token))
+			return err
+		})
+	}
 	group.Go(func() error { return l.flushGateway(waiting) })
 	group.Go(func() error { return l.flushPartner(waiting) })
 	if err := group.Wait(); err != nil {
-		return observe.Witnessed{}, err
+		return nil, err
 	}
-	return observe.Witnessed{
-		Sidecar: l.Sidecar.Log.Matching(observe.Contains(token)),
-		Gateway: l.Gateway.Log.Matching(observe.Contains(token)),
-		Partner: l.Partner.Matching(observe.Contains(token)),
-	}, nil
+	witnessed := make([]observe.Witnessed, len(tokens))
+	for i, token := range tokens {
+		witnessed[i] = observe.Witnessed{
+			Sidecar: l.Sidecar.Log.Matching(observe.Contains(token)),
+			Gateway: l.Gateway.Log.Matching(observe.Contains(token)),
+			Partner: l.Partner.Matching(observe.Contains(token)),
+		}
+	}
+	return witnessed, nil
 }
 
 // flushGateway opens a TLS connection with a name that no filter chain has: the

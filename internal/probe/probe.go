@@ -23,9 +23,13 @@ type Request struct {
 	// Connect is the address that the host's name stands for; the name itself
 	// is in no DNS.
 	Connect string
+	// More are the tokens of further requests, which follow one after the other
+	// on the connection of the first, at most one in each Pace.
+	More []string
+	Pace time.Duration
 	// Args are further arguments for curl.
 	Args []string
-	// Timeout bounds curl's whole call; 0 means DefaultTimeout.
+	// Timeout bounds each request; 0 means DefaultTimeout.
 	Timeout time.Duration
 }
 
@@ -62,23 +66,50 @@ func Arguments(s subject.Subject, r Request) []string {
 		args = append(args, "--resolve", fmt.Sprintf("%s:%d:%s", s.ExternalHost, s.AppPort, r.Connect))
 	}
 	args = append(args, r.Args...)
-	return append(args, s.URL(Path(r.Token)))
+	if r.Pace > 0 {
+		args = append(args, "--rate", fmt.Sprintf("%d/s", max(1, time.Second/r.Pace)))
+	}
+	args = append(args, s.URL(Path(r.Token)))
+	for _, token := range r.More {
+		args = append(args, s.URL(Path(token)))
+	}
+	return args
 }
 
 // Do makes the request from a pod of the subject's client. raw is returned
 // even when it does not parse, so that it can be kept.
 func Do(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (reply Reply, stderr []byte, err error) {
-	args := Arguments(s, r)
-	stdout, stderr, execErr := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container, args...)
-	reply = Reply{Raw: stdout, Command: fmt.Sprintf("kubectl exec -n %s deploy/%s -c %s -- %s", s.Client.Namespace, s.Client.Deployment, s.Client.Container, Quote(args))}
-	reply.CurlResult, err = envoy.ParseCurl(stdout)
+	replies, stdout, stderr, err := DoAll(ctx, client, s, pod, r)
+	reply = Reply{Raw: stdout, Command: Command(s, r)}
+	if err != nil {
+		return reply, stderr, err
+	}
+	return replies[0], stderr, nil
+}
+
+// DoAll makes a request and those that follow it on its connection. There is a
+// reply for each of them, in order; every reply's Raw is all that curl printed.
+func DoAll(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
+	stdout, stderr, execErr := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container, Arguments(s, r)...)
+	results, err := envoy.ParseCurlMany(stdout)
+	if want := 1 + len(r.More); err == nil && len(results) != want {
+		err = fmt.Errorf("curl reports %d requests, and %d were made", len(results), want)
+	}
 	if err != nil {
 		if execErr != nil {
 			err = fmt.Errorf("%w (%w)", err, execErr)
 		}
-		return reply, stderr, fmt.Errorf("the probe %s brought no report of curl's: %w", r.Token, err)
+		return nil, stdout, stderr, fmt.Errorf("the probe %s brought no report of curl's: %w", r.Token, err)
 	}
-	return reply, stderr, nil
+	for _, result := range results {
+		replies = append(replies, Reply{CurlResult: result, Raw: stdout, Command: Command(s, r)})
+	}
+	return replies, stdout, stderr, nil
+}
+
+// Command is what a person would type to make the request.
+func Command(s subject.Subject, r Request) string {
+	return fmt.Sprintf("kubectl exec -n %s deploy/%s -c %s -- %s", s.Client.Namespace, s.Client.Deployment, s.Client.Container, Quote(Arguments(s, r)))
 }
 
 // Quote writes a command line as a POSIX shell reads it.

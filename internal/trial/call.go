@@ -58,27 +58,67 @@ func (t *T) Call(ctx context.Context, options ...CallOption) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := c.read(w); err != nil {
+	if err := keep([]*Call{c}, []observe.Witnessed{w}); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// read saves each witness's lines, then parses them.
-func (c *Call) read(w observe.Witnessed) (err error) {
-	for _, proxy := range []struct {
-		witness string
-		log     *observe.Log
-		lines   [][]byte
-		path    *string
-		into    *[]envoy.AccessLog
-	}{
-		{verdict.WitnessSidecar, c.t.Sidecar.Log, w.Sidecar, &c.evidence.sidecar, &c.Sidecar},
-		{verdict.WitnessGateway, c.t.Gateway.Log, w.Gateway, &c.evidence.gateway, &c.Gateway},
-	} {
-		if *proxy.path, err = c.save(proxy.witness, verdict.KindAccessLog, proxy.log, proxy.lines); err != nil {
+// keep saves what the witnesses wrote about calls that were made together, one
+// file for each witness, and then parses it.
+func keep(calls []*Call, witnessed []observe.Witnessed) (err error) {
+	t, tokens := calls[0].t, make([]string, len(calls))
+	var all observe.Witnessed
+	var access, errors [][]byte
+	for i, w := range witnessed {
+		tokens[i] = calls[i].Token
+		all.Sidecar, all.Gateway = append(all.Sidecar, w.Sidecar...), append(all.Gateway, w.Gateway...)
+		for _, line := range w.Partner {
+			if envoy.IsPartnerLog(line) {
+				access = append(access, line)
+			} else {
+				errors = append(errors, line)
+			}
+		}
+	}
+	save := func(name, kind, witness string, log *observe.Log, lines [][]byte) string {
+		if err != nil {
+			return ""
+		}
+		command := fmt.Sprintf("%s | grep -E '%s'", log.Command, strings.Join(tokens, "|"))
+		if len(tokens) == 1 {
+			command = fmt.Sprintf("%s | grep %s", log.Command, tokens[0])
+		}
+		var path string
+		path, err = t.Save(name, kind, witness, command, join(lines))
+		return path
+	}
+	evidence := calls[0].evidence
+	evidence.sidecar = save(verdict.WitnessSidecar+".log", verdict.KindAccessLog, verdict.WitnessSidecar, t.Sidecar.Log, all.Sidecar)
+	evidence.gateway = save(verdict.WitnessGateway+".log", verdict.KindAccessLog, verdict.WitnessGateway, t.Gateway.Log, all.Gateway)
+	evidence.partner = save(verdict.WitnessPartner+".log", verdict.KindPartnerLog, verdict.WitnessPartner, t.Partner, access)
+	if len(errors) > 0 {
+		save("partner-errors.txt", verdict.KindText, verdict.WitnessPartner, t.Partner, errors)
+	}
+	if err != nil {
+		return err
+	}
+	for i, c := range calls {
+		c.evidence = evidence
+		if err := c.read(witnessed[i]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// read parses the lines about one call.
+func (c *Call) read(w observe.Witnessed) error {
+	for _, proxy := range []struct {
+		witness string
+		lines   [][]byte
+		into    *[]envoy.AccessLog
+	}{{verdict.WitnessSidecar, w.Sidecar, &c.Sidecar}, {verdict.WitnessGateway, w.Gateway, &c.Gateway}} {
 		for _, line := range proxy.lines {
 			entry, err := envoy.ParseAccessLog(line)
 			if err != nil {
@@ -87,43 +127,22 @@ func (c *Call) read(w observe.Witnessed) (err error) {
 			*proxy.into = append(*proxy.into, entry)
 		}
 	}
-	var access, errors [][]byte
 	for _, line := range w.Partner {
-		if envoy.IsPartnerLog(line) {
-			access = append(access, line)
-		} else {
-			errors = append(errors, line)
+		if !envoy.IsPartnerLog(line) {
+			entry, err := envoy.ParseNginxError(line)
+			if err != nil {
+				return err
+			}
+			c.PartnerErrors = append(c.PartnerErrors, entry)
+			continue
 		}
-	}
-	if c.evidence.partner, err = c.save(verdict.WitnessPartner, verdict.KindPartnerLog, c.t.Partner, access); err != nil {
-		return err
-	}
-	for _, line := range access {
 		entry, err := envoy.ParsePartnerLog(line)
 		if err != nil {
 			return err
 		}
 		c.Partner = append(c.Partner, entry)
 	}
-	if len(errors) == 0 {
-		return nil
-	}
-	if _, err = c.t.Save("partner-errors.txt", verdict.KindText, verdict.WitnessPartner, c.t.Partner.Command, join(errors)); err != nil {
-		return err
-	}
-	for _, line := range errors {
-		entry, err := envoy.ParseNginxError(line)
-		if err != nil {
-			return err
-		}
-		c.PartnerErrors = append(c.PartnerErrors, entry)
-	}
 	return nil
-}
-
-func (c *Call) save(witness, kind string, log *observe.Log, lines [][]byte) (string, error) {
-	command := fmt.Sprintf("%s | grep %s", log.Command, c.Token)
-	return c.t.Save(witness+".log", kind, witness, command, join(lines))
 }
 
 // Fact states a fact about the call; the evidence is all that was kept of it.

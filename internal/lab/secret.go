@@ -1,0 +1,90 @@
+package lab
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"twohop/internal/envoy"
+	partnernginx "twohop/partner-nginx"
+)
+
+// NewPair issues another client certificate that the partner trusts.
+func (l *Lab) NewPair() *partnernginx.Pair {
+	pair, err := l.PKI.ClientCA.Issue(strings.TrimPrefix(partnernginx.ClientDN, "CN="))
+	if err != nil {
+		panic(err) // no random numbers
+	}
+	return pair
+}
+
+// PartnerCertificate is what the partner presents to who asks for it by name.
+func (l *Lab) PartnerCertificate() *x509.Certificate {
+	for _, o := range l.baseline {
+		if s, ok := o.(*corev1.Secret); ok && s.Namespace == l.Subject.Partner.Namespace {
+			block, _ := pem.Decode(s.Data["server.crt"])
+			cert, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				panic(err) // we made it
+			}
+			return cert
+		}
+	}
+	panic("the baseline has no Secret in the partner's namespace")
+}
+
+// CRL is the partner's CA's list of revoked certificates.
+func (l *Lab) CRL(revoked ...*x509.Certificate) []byte {
+	crl, err := l.PKI.ServerCA.Revoke(revoked...)
+	if err != nil {
+		panic(err) // we own the CA
+	}
+	return crl
+}
+
+// Secret adds or replaces a Secret.
+func Secret(change, namespace, name string, data map[string][]byte) Variation {
+	return Add(change, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data})
+}
+
+// Holding makes a variation wait until the gateway holds a certificate of this
+// serial as the SDS secret of this name.
+func (v Variation) Holding(secret, serial string) Variation {
+	return Variation{Change: v.Change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		a, err := v.do(ctx, l)
+		if err != nil {
+			return a, err
+		}
+		return a, l.AwaitSerial(ctx, secret, serial)
+	}}
+}
+
+// Rotate replaces the certificate in the subject's Secret, and waits until the
+// gateway has it.
+func (l *Lab) Rotate(change string, pair *partnernginx.Pair) Variation {
+	return Add(change, l.CredentialSecret(l.Subject.Credential, pair)).Holding(SDSName(l.Subject.Credential), pair.Serial())
+}
+
+// SDSName is the name under which a proxy asks for a Secret of its namespace.
+func SDSName(secret string) string { return "kubernetes://" + secret }
+
+// SDSCAName is the name under which it asks for that Secret's CA.
+func SDSCAName(secret string) string { return SDSName(secret) + "-cacert" }
+
+// AwaitSerial waits until the gateway holds a certificate as an ACTIVE secret.
+func (l *Lab) AwaitSerial(ctx context.Context, secret, serial string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Secret, fmt.Errorf("%v went by", Timeouts.Secret))
+	defer cancel()
+	err := l.AwaitSecret(ctx, secret, func(s envoy.Secret) bool {
+		return s.State == envoy.SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == serial
+	})
+	if err != nil {
+		return fmt.Errorf("the gateway has no ACTIVE secret %s with serial %s: %w", secret, serial, err)
+	}
+	return nil
+}

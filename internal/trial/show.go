@@ -12,19 +12,17 @@ import (
 )
 
 // plain turns a pointer into what it points at, and a nil pointer into nil:
-// what is absent in Envoy's configuration is a nil pointer here.
+// what is absent in Envoy's configuration is a nil pointer here. Lists keep
+// their type, so that a matcher of lists takes one that is nil for an empty one.
 func plain(v any) any {
 	r := reflect.ValueOf(v)
-	switch r.Kind() {
-	case reflect.Pointer, reflect.Map, reflect.Slice:
-		if r.IsNil() {
-			return nil
-		}
+	if _, ok := v.(error); ok || r.Kind() != reflect.Pointer {
+		return v
 	}
-	if r.Kind() == reflect.Pointer {
-		return r.Elem().Interface()
+	if r.IsNil() {
+		return nil
 	}
-	return v
+	return r.Elem().Interface()
 }
 
 // show writes a value as people and Envoy's JSON do.
@@ -39,8 +37,6 @@ func show(v any) string {
 		return v
 	case []byte:
 		return string(v)
-	case []string:
-		return strings.Join(v, ", ")
 	case time.Duration:
 		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s"
 	case time.Time:
@@ -48,7 +44,28 @@ func show(v any) string {
 	case error:
 		return v.Error()
 	}
-	return fmt.Sprintf("%v", v)
+	r := reflect.ValueOf(v)
+	switch r.Kind() {
+	case reflect.Slice, reflect.Map:
+		if r.IsNil() {
+			return "absent"
+		}
+		if r.Len() == 0 {
+			return "empty"
+		}
+	}
+	if r.Kind() != reflect.Slice {
+		return fmt.Sprintf("%v", v)
+	}
+	return list(items(r))
+}
+
+func items(slice reflect.Value) []any {
+	all := make([]any, slice.Len())
+	for i := range all {
+		all[i] = slice.Index(i).Interface()
+	}
+	return all
 }
 
 // expectation puts a matcher into words. Matchers that are not known here
@@ -66,23 +83,39 @@ func expectation(m types.GomegaMatcher, seen any) string {
 	case *matchers.BeEmptyMatcher:
 		return "empty"
 	case *matchers.ContainSubstringMatcher:
-		return "contains " + strconv.Quote(m.Substr)
+		return "contains " + quoted(m.Substr, m.Args)
+	case *matchers.HavePrefixMatcher:
+		return "starts with " + quoted(m.Prefix, m.Args)
+	case *matchers.HaveSuffixMatcher:
+		return "ends with " + quoted(m.Suffix, m.Args)
+	case *matchers.MatchRegexpMatcher:
+		return "matches " + quoted(m.Regexp, m.Args)
 	case *matchers.ContainElementMatcher:
-		return "has " + show(element(m.Element))
+		if _, ok := m.Element.(types.GomegaMatcher); ok {
+			return "has one that " + one(m.Element)
+		}
+		return "has " + one(m.Element)
 	case *matchers.BeNumericallyMatcher:
-		return fmt.Sprintf("%s %s", m.Comparator, numbers(m.CompareTo))
+		return fmt.Sprintf("%s %s", m.Comparator, list(m.CompareTo))
 	case *matchers.HaveLenMatcher:
 		return fmt.Sprintf("%d of them", m.Count)
-	case *matchers.MatchRegexpMatcher:
-		return "matches " + m.Regexp
 	case *matchers.NotMatcher:
-		return "not " + expectation(m.Matcher, seen)
+		return negated(expectation(m.Matcher, seen))
 	case *matchers.AndMatcher:
 		return each(m.Matchers, " and ", seen)
 	case *matchers.OrMatcher:
 		return each(m.Matchers, " or ", seen)
 	case *matchers.ConsistOfMatcher:
-		return "exactly " + numbers(m.Elements)
+		elements := m.Elements
+		if len(elements) == 1 { // the matcher itself takes a single list for its elements
+			if r := reflect.ValueOf(elements[0]); r.Kind() == reflect.Slice {
+				elements = items(r)
+			}
+		}
+		if len(elements) == 0 {
+			return "empty"
+		}
+		return "exactly " + list(elements)
 	}
 	_, wanted, found := strings.Cut(m.FailureMessage(seen), "\nto ")
 	if !found {
@@ -91,11 +124,42 @@ func expectation(m types.GomegaMatcher, seen any) string {
 	return strings.Join(strings.Fields(wanted), " ")
 }
 
-func element(e any) any {
-	if m, ok := e.(types.GomegaMatcher); ok {
+// negated turns an expectation round.
+func negated(expected string) string {
+	for verb, not := range map[string]string{
+		"has ": "lacks ", "contains ": "does not contain ", "starts with ": "does not start with ",
+		"ends with ": "does not end with ", "matches ": "does not match ",
+	} {
+		if rest, ok := strings.CutPrefix(expected, verb); ok {
+			return not + rest
+		}
+	}
+	return "not " + expected
+}
+
+// quoted writes the text of a matcher that takes a format and its arguments.
+func quoted(format string, args []any) string {
+	if len(args) > 0 {
+		format = fmt.Sprintf(format, args...)
+	}
+	return strconv.Quote(format)
+}
+
+// one writes an element of a list that a matcher wants: a value, or what
+// another matcher says.
+func one(v any) string {
+	if m, ok := v.(types.GomegaMatcher); ok {
 		return expectation(m, nil)
 	}
-	return e
+	return show(plain(v))
+}
+
+func list(values []any) string {
+	parts := make([]string, len(values))
+	for i, v := range values {
+		parts[i] = one(v)
+	}
+	return strings.Join(parts, ", ")
 }
 
 func each(all []types.GomegaMatcher, joint string, seen any) string {
@@ -104,12 +168,4 @@ func each(all []types.GomegaMatcher, joint string, seen any) string {
 		parts[i] = expectation(m, seen)
 	}
 	return strings.Join(parts, joint)
-}
-
-func numbers(values []any) string {
-	parts := make([]string, len(values))
-	for i, v := range values {
-		parts[i] = show(element(v))
-	}
-	return strings.Join(parts, ", ")
 }

@@ -6,7 +6,6 @@ package trial
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -60,18 +59,26 @@ func Run(ctx context.Context, l *lab.Lab, id claim.ID, keeper Keeper, experiment
 	t := &T{Lab: l, claim: id, keeper: keeper}
 	t.finding = verdict.Finding{Claim: id, Start: time.Now().UTC(), Attempts: 1}
 	if err := t.guard(ctx, experiment); err != nil {
-		t.finding.Error = err.Error()
+		t.failed(err)
 	}
 	t.finding.DurationMillis = time.Since(t.finding.Start).Milliseconds()
 	if path, err := keeper.SaveScript(id, t.script.render(id, l)); err != nil {
-		t.finding.Error = errors.Join(errors.New(t.finding.Error), err).Error()
+		t.failed(err)
 	} else {
 		t.finding.Reproduce = path
 	}
 	if err := keeper.Record(t.finding); err != nil {
-		t.finding.Error = errors.Join(errors.New(t.finding.Error), err).Error()
+		t.failed(err)
 	}
 	return t.finding
+}
+
+// failed adds to what kept the finding from being obtained.
+func (t *T) failed(err error) {
+	if t.finding.Error != "" {
+		err = fmt.Errorf("%s; %w", t.finding.Error, err)
+	}
+	t.finding.Error = err.Error()
 }
 
 // guard turns a panic of a check into an error: the finding is recorded.
@@ -163,7 +170,7 @@ func (t *T) Fact(name string, seen any, want types.GomegaMatcher, evidence ...st
 	seen = plain(seen)
 	ok, err := want.Match(seen)
 	fact := verdict.Fact{Name: name, Expected: expectation(want, seen), Seen: show(seen), OK: ok && err == nil, Evidence: evidence}
-	if err != nil {
+	if err != nil && seen != nil { // that nothing is there needs no matcher's comment
 		fact.Seen = fmt.Sprintf("%s (%v)", fact.Seen, err)
 	}
 	*t.facts = append(*t.facts, fact)

@@ -106,6 +106,7 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 		newDiffCmd(),
 		newVerifyRunCmd(),
 		newSchemaCmd(),
+		newClaimsCmd(),
 	)
 	addLiveCommands(root)
 	return root

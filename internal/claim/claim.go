@@ -35,6 +35,28 @@ const (
 	Field Chapter = "field" // what users of the pattern report most
 )
 
+// Chapters lists them in that order.
+func Chapters() []Chapter { return []Chapter{Goals, Hop1, Hop2, Pool, Traps, Field} }
+
+// Title is the chapter as a heading says it.
+func (c Chapter) Title() string {
+	switch c {
+	case Goals:
+		return "The guide's goals"
+	case Hop1:
+		return "Hop 1: sidecar to gateway"
+	case Hop2:
+		return "Hop 2: gateway to partner"
+	case Pool:
+		return "connectionPool and friends"
+	case Traps:
+		return "Traps"
+	case Field:
+		return "Field reports"
+	}
+	return string(c)
+}
+
 // Claim is one statement that is either true or false of a live cluster.
 type Claim struct {
 	ID      ID

@@ -151,7 +151,7 @@ func WriteHTML(w io.Writer, v *Verdict, dir string) error {
 		p.HasManifest = true
 	}
 	for _, group := range chapters(v.Claims) {
-		c := chapterView{Title: chapterTitle(group[0].Chapter)}
+		c := chapterView{Title: group[0].Chapter.Title()}
 		for _, r := range group {
 			c.Claims = append(c.Claims, viewClaim(r, dir))
 		}

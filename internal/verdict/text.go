@@ -29,23 +29,6 @@ const (
 	colourBold   = "1"
 )
 
-var chapterTitles = map[claim.Chapter]string{
-	claim.Goals: "The guide's goals",
-	claim.Hop1:  "Hop 1: sidecar to gateway",
-	claim.Hop2:  "Hop 2: gateway to partner",
-	claim.Pool:  "connectionPool and friends",
-	claim.Traps: "Traps",
-	claim.Field: "Field reports",
-}
-
-// chapterTitle is a chapter as a heading says it.
-func chapterTitle(c claim.Chapter) string {
-	if t, ok := chapterTitles[c]; ok {
-		return t
-	}
-	return string(c)
-}
-
 // chapters groups results by chapter, in the order in which chapters appear.
 func chapters(results []Result) [][]Result {
 	var groups [][]Result
@@ -199,7 +182,7 @@ func (t *text) claims(v *Verdict) {
 	t.line(t.paint(colourDim, row("VERDICT", "EXPECTED", "CLAIM", "STATEMENT", "TIME")))
 	for _, group := range chapters(v.Claims) {
 		t.line("")
-		t.line("  " + t.paint(colourBold, clean(chapterTitle(group[0].Chapter))))
+		t.line("  " + t.paint(colourBold, clean(group[0].Chapter.Title())))
 		for _, r := range group {
 			expected := "✓"
 			switch {

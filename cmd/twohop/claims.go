@@ -1,0 +1,209 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"twohop/internal/claim"
+)
+
+func newClaimsCmd() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "claims [CLAIM | CHAPTER | all]...",
+		Short: "List what is claimed and which verdict is expected",
+		Long: `Claims lists the registry: each statement that a run can judge, where the guide
+says so, which verdict is expected and, where the truth needs more words, the
+lesson. It judges nothing. "make docs" writes docs/claims.md with it.`,
+		Example: `  twohop claims
+  twohop claims hop1 G3
+  twohop claims --istio 1.30.0 -o json | jq -r '.[] | select(.expected == "refuted") | .id'
+  twohop claims -o markdown > docs/claims.md`,
+		ValidArgsFunction: completeClaims,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			format, err := formatOf(cmd)
+			if err != nil {
+				return err
+			}
+			istio, err := cmd.Flags().GetString("istio")
+			if err != nil {
+				return err
+			}
+			if len(args) == 0 {
+				args = []string{"all"}
+			}
+			selection, err := claim.Select(strings.Join(args, ","))
+			if err != nil {
+				return usageError("%v", err)
+			}
+			w := cmd.OutOrStdout()
+			switch format {
+			case formatJSON:
+				return claimsJSON(w, selection, istio)
+			case formatMarkdown:
+				if istio != "" {
+					return usageError("--istio is for text and json: the Markdown names every Istio line that differs")
+				}
+				return claimsMarkdown(w, selection)
+			}
+			return claimsText(w, selection, istio)
+		},
+	}
+	addFormat(cmd)
+	cmd.Flags().String("istio", "", "the verdicts expected on this version of Istio, such as 1.30.0; the pinned line's if empty")
+	return cmd
+}
+
+func completeClaims(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names := []string{"all"}
+	for _, c := range claim.Chapters() {
+		names = append(names, string(c))
+	}
+	for _, c := range claim.All() {
+		names = append(names, string(c.ID))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// claimJSON is a claim for programs. ExpectedOn has the Istio lines on which
+// another verdict is expected.
+type claimJSON struct {
+	ID         claim.ID                 `json:"id"`
+	Chapter    claim.Chapter            `json:"chapter"`
+	Section    string                   `json:"section,omitempty"`
+	Statement  string                   `json:"statement"`
+	Expected   claim.Verdict            `json:"expected"`
+	ExpectedOn map[string]claim.Verdict `json:"expectedOn,omitempty"`
+	Lesson     string                   `json:"lesson,omitempty"`
+	Timer      bool                     `json:"timer,omitempty"`
+}
+
+func claimsJSON(w io.Writer, claims []claim.Claim, istio string) error {
+	list := make([]claimJSON, len(claims))
+	for i, c := range claims {
+		list[i] = claimJSON{c.ID, c.Chapter, c.Section, c.Statement, c.Expect(istio), c.ExpectedOn, c.Lesson, c.Timer}
+	}
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(list)
+}
+
+func claimsText(w io.Writer, claims []claim.Claim, istio string) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CLAIM\tCHAPTER\tEXPECTED\tGUIDE\tSTATEMENT")
+	for _, c := range claims {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", c.ID, c.Chapter, c.Expect(istio), c.Section, c.Statement)
+	}
+	return table.Flush()
+}
+
+// claimsMarkdown writes docs/claims.md.
+func claimsMarkdown(w io.Writer, claims []claim.Claim) error {
+	var b strings.Builder
+	b.WriteString(`<!-- Made from internal/claim by ` + "`make docs`" + `: change it there. -->
+
+# The claims
+
+What a run of Twohop judges on a live cluster. "Expected" is the verdict that was
+measured on the Istio line that versions.env pins, unless another line is named;
+a run is green when each verdict is the expected one. A refuted claim is one that
+sounds right and that the cluster contradicts: its lesson says what holds instead.
+
+`)
+	groups := map[claim.Chapter][]claim.Claim{}
+	for _, c := range claims {
+		groups[c.Chapter] = append(groups[c.Chapter], c)
+	}
+	b.WriteString("| Chapter | Claims | Supported | Refuted |\n|---|--:|--:|--:|\n")
+	row := func(title string, list []claim.Claim) {
+		n := map[claim.Verdict]int{}
+		for _, c := range list {
+			n[c.Expected]++
+		}
+		fmt.Fprintf(&b, "| %s | %d | %d | %d |\n", title, len(list), n[claim.Supported], n[claim.Refuted])
+	}
+	for _, chapter := range claim.Chapters() {
+		if list := groups[chapter]; len(list) > 0 {
+			row(link(chapter.Title()), list)
+		}
+	}
+	row("All", claims)
+
+	b.WriteString("\n## Contents\n")
+	for _, chapter := range claim.Chapters() {
+		list := groups[chapter]
+		if len(list) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n- %s\n", link(chapter.Title()))
+		for _, c := range list {
+			fmt.Fprintf(&b, "  - %s: %s *%s*\n", link(string(c.ID)), markdown(c.Statement), expected(c))
+		}
+	}
+	for _, chapter := range claim.Chapters() {
+		list := groups[chapter]
+		if len(list) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n## %s\n", markdown(chapter.Title()))
+		for _, c := range list {
+			fmt.Fprintf(&b, "\n### %s\n\n%s\n\n", markdown(string(c.ID)), markdown(c.Statement))
+			guide := "not in the guide"
+			if c.Section != "" {
+				guide = "guide, " + markdown(c.Section)
+			}
+			fmt.Fprintf(&b, "- Where: %s\n- Expected: %s\n", guide, expected(c))
+			if c.Lesson != "" {
+				fmt.Fprintf(&b, "- Lesson: %s\n", markdown(c.Lesson))
+			}
+			fmt.Fprintf(&b, "- Proven by: [suites/%[1]s_test.go](../suites/%[1]s_test.go), `make e2e CLAIMS=%[2]s`", chapter, c.ID)
+			if c.Timer {
+				b.WriteString(", which waits for a real timer")
+			}
+			b.WriteString("\n")
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// expected says which verdict a claim has, and where another one.
+func expected(c claim.Claim) string {
+	text := string(c.Expected)
+	for _, line := range slices.Sorted(maps.Keys(c.ExpectedOn)) {
+		text += fmt.Sprintf("; on Istio %s: %s", line, c.ExpectedOn[line])
+	}
+	return text
+}
+
+// link points at the heading of the same words.
+func link(heading string) string {
+	return fmt.Sprintf("[%s](#%s)", markdown(heading), anchor(heading))
+}
+
+// anchor is the fragment that GitHub gives a heading.
+func anchor(heading string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ':
+			return '-'
+		case r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r > 0x7f:
+			return r
+		}
+		return -1
+	}, strings.ToLower(heading))
+}
+
+// markdown writes text so that Markdown shows it as it is.
+func markdown(s string) string {
+	return markdownEscapes.Replace(strings.Join(strings.Fields(s), " "))
+}
+
+var markdownEscapes = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "<", `&lt;`, ">", `&gt;`, "[", `\[`, "]", `\]`, "|", `\|`)

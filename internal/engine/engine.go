@@ -87,7 +87,7 @@ func Detect(ctx context.Context, o Options) (*Engine, error) {
 	}
 	var tried []string
 	if o.Engine != Podman {
-		e, why := detectDocker(ctx)
+		e, why := detectDocker(ctx, o.Engine == Docker)
 		if e != nil {
 			e.log = o.log
 			o.log("engine: docker %s", e.Version)
@@ -119,7 +119,10 @@ func Detect(ctx context.Context, o Options) (*Engine, error) {
 	return e, nil
 }
 
-func detectDocker(ctx context.Context) (*Engine, string) {
+// detectDocker looks for docker. Podman behind docker's API counts only where
+// it was asked for: podman itself, if it is there, does all that docker's
+// command line can make it do, and more of it right.
+func detectDocker(ctx context.Context, wanted bool) (*Engine, string) {
 	path, err := exec.LookPath("docker")
 	if err != nil {
 		return nil, "no docker command on PATH"
@@ -131,11 +134,18 @@ func detectDocker(ctx context.Context) (*Engine, string) {
 	if out, err := output(Process(ctx, path, "--version")); err == nil && bytes.Contains(bytes.ToLower(out), []byte("podman")) {
 		return nil, "the docker command is podman under another name"
 	}
-	out, err := output(Process(ctx, path, "version", "--format", "{{.Server.Version}}"))
+	out, err := output(Process(ctx, path, "version", "--format", "{{.Server.Version}}{{range .Server.Components}} {{.Name}}{{end}}"))
 	if err != nil {
 		return nil, fmt.Sprintf("docker's daemon does not answer (%v)", err)
 	}
-	return &Engine{Name: Docker, Version: strings.TrimSpace(string(out)), program: path}, ""
+	version, components, _ := strings.Cut(strings.TrimSpace(string(out)), " ")
+	if version == "" {
+		return nil, "docker's daemon does not say its version"
+	}
+	if _, err := exec.LookPath("podman"); err == nil && !wanted && strings.Contains(components, "Podman") {
+		return nil, "docker's daemon is podman's API"
+	}
+	return &Engine{Name: Docker, Version: version, program: path}, ""
 }
 
 func detectPodman(ctx context.Context) (*Engine, string) {

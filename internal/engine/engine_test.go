@@ -13,6 +13,7 @@ import (
 const (
 	liveDocker = `case "$1" in --version) echo "Docker version 27.1" ;; version) echo 27.1.0 ;; esac`
 	deadDocker = `case "$1" in --version) echo "Docker version 27.1" ;; *) echo "Cannot connect to the Docker daemon" >&2; exit 1 ;; esac`
+	podmanAPI  = `case "$1" in --version) echo "Docker version 27.1" ;; version) echo "4.3.1 Podman Engine Conmon OCI Runtime (runc) Engine" ;; esac`
 	podmanShim = `echo "podman version 5.0.0"`
 	livePodman = `case "$1" in version) echo 4.3.1 ;; info) echo '{"host":{"cgroupVersion":"v2","cgroupManager":"systemd","eventLogger":"journald","ociRuntime":{"name":"crun"},"security":{"rootless":true}}}' ;; esac`
 	deadPodman = `echo "cannot re-exec process" >&2; exit 125`
@@ -46,6 +47,9 @@ func TestDetectChoosesAnEngine(t *testing.T) {
 		"podman if asked for":        {map[string]string{"docker": liveDocker, "podman": livePodman}, "podman", "podman 4.3.1", ""},
 		"podman if docker is silent": {map[string]string{"docker": deadDocker, "podman": livePodman}, "", "podman 4.3.1", ""},
 		"podman under docker's name": {map[string]string{"docker": podmanShim, "podman": livePodman}, "", "podman 4.3.1", ""},
+		"podman behind docker's API": {map[string]string{"docker": podmanAPI, "podman": livePodman}, "", "podman 4.3.1", ""},
+		"the same, if asked for":     {map[string]string{"docker": podmanAPI, "podman": livePodman}, "docker", "docker 4.3.1", ""},
+		"the same, without podman":   {map[string]string{"docker": podmanAPI}, "", "docker 4.3.1", ""},
 		"docker forced, but silent":  {map[string]string{"docker": deadDocker, "podman": livePodman}, "docker", "", "Cannot connect to the Docker daemon"},
 		"nothing":                    {nil, "", "", "no docker command on PATH; no podman command on PATH"},
 		"neither runs":               {map[string]string{"docker": deadDocker, "podman": deadPodman}, "", "", "cannot re-exec process"},

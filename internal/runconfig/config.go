@@ -84,7 +84,7 @@ func (c Config) Cluster() cluster.Config {
 			Hub:           c.Images.Istio.Hub,
 			Tag:           c.Images.Istio.Tag,
 			Domain:        domain,
-			UpstreamEnvoy: source,
+			UpstreamEnvoy: c.Images.UpstreamEnvoy,
 			FlushesFast:   source, // its Istio is 1.31; an official one may be older
 		},
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func addLiveCommands(root *cobra.Command) {
-	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd())
+	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd())
 }
 
 // live are the choices that every command that touches a cluster shares. Each
@@ -29,6 +29,7 @@ type live struct {
 	engine, cluster, domain           string
 	noInstall, keep                   bool
 	lab                               int
+	replace                           map[string]string
 }
 
 func (l *live) flags(cmd *cobra.Command) {
@@ -40,6 +41,7 @@ func (l *live) flags(cmd *cobra.Command) {
 	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; found by itself if empty (ENGINE)")
 	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and of its network (CLUSTER)")
 	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
+	f.StringToStringVar(&l.replace, "replace-image", nil, "another image in the place of node, istio-hub, client or partner")
 	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "install no package (NO_INSTALL=1)")
 }
 
@@ -82,7 +84,24 @@ func (l *live) prepare(ctx context.Context, p *printer, logFile string, phase fu
 		Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, Registry: l.registry,
 		NoInstall: l.noInstall, LogFile: logFile, Log: p.printf, Live: p.live(),
 	})
-	return eng, set, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return eng, set, l.substitute(set)
+}
+
+// substitute puts other images in the places of the set's, to see what a run
+// makes of one that does not boot or never starts.
+func (l *live) substitute(set *images.Set) error {
+	places := map[string]*string{"node": &set.Node, "istio-hub": &set.Istio.Hub, "client": &set.ClientImage, "partner": &set.PartnerImage}
+	for place, image := range l.replace {
+		into, ok := places[place]
+		if !ok {
+			return usageError("--replace-image %s=…: no such place; there are node, istio-hub, client and partner", place)
+		}
+		*into = image
+	}
+	return nil
 }
 
 // config is what the suite needs to know.

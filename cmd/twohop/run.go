@@ -158,18 +158,15 @@ func (r *runner) prove(ctx context.Context) error {
 	if failure, err := os.ReadFile(filepath.Join(r.folder.Dir, runconfig.FailureFile)); err == nil {
 		suiteErr = errors.New(string(failure))
 	}
-	if r.lab > 1 || r.keep && suiteErr == nil {
-		return suiteErr
+	if r.lab > 1 || r.keep {
+		return suiteErr // the next run takes the cluster, or removes what is not whole
 	}
 	// The suite takes its cluster down itself. This is for a suite that could
 	// not; with nothing there it does nothing.
-	if !r.keep || ctx.Err() != nil && suiteErr != nil {
-		if err := cluster.UseNetwork(r.cluster); err != nil {
-			return err
-		}
-		suiteErr = errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
+	if err := cluster.UseNetwork(r.cluster); err != nil {
+		return err
 	}
-	return suiteErr
+	return errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
 }
 
 // lockName is the cluster's, and a guest's own: guests do not wait for each other.

@@ -62,6 +62,9 @@ type Pair struct {
 // zeros, as internal/envoy spells those that the witnesses print.
 func (p *Pair) Serial() string { return fmt.Sprintf("%x", p.Cert.SerialNumber) }
 
+// Serial is the CA's own, spelled as a Pair's.
+func (ca *CA) Serial() string { return fmt.Sprintf("%x", ca.cert.SerialNumber) }
+
 // Lifetime bounds everything the PKI issues: a lab is never that old.
 const Lifetime = 7 * 24 * time.Hour
 

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -48,7 +49,7 @@ func (l *Lab) Hop2Port(change string, p Port) Variation {
 	s := l.Subject
 	return Together(change,
 		l.ServiceEntry(change, func(se *networking.ServiceEntry) {
-			se.Ports = append(se.Ports, &networking.ServicePort{Number: p.Number, Name: "tls-other", Protocol: "TLS", TargetPort: p.Target})
+			se.Ports = append(se.Ports, &networking.ServicePort{Number: p.Number, Name: fmt.Sprintf("tls-%d", p.Number), Protocol: "TLS", TargetPort: p.Target})
 		}),
 		l.DestinationRule(change, s.Hop2Rule, func(dr *networking.DestinationRule) {
 			entry := dr.TrafficPolicy.PortLevelSettings[0].DeepCopy()

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
@@ -45,29 +44,7 @@ func (l *Lab) Prove(ctx context.Context) error {
 // awaitCredential waits until the gateway holds the baseline's certificate: a
 // restored Secret takes a moment to reach it.
 func (l *Lab) awaitCredential(ctx context.Context) error {
-	return l.AwaitSerial(ctx, SDSName(l.Subject.Credential), l.Credential.Serial())
-}
-
-// AwaitSecret waits until one of the gateway's SDS secrets is as wanted.
-func (l *Lab) AwaitSecret(ctx context.Context, name string, wanted func(envoy.Secret) bool) error {
-	return poll(ctx, func() (bool, string, error) {
-		raw, err := l.Gateway.Admin(ctx, observe.SecretsDumpPath)
-		if err != nil {
-			return false, "", err
-		}
-		all, err := envoy.ParseSecrets(raw)
-		if err != nil {
-			return false, "", err
-		}
-		var seen []string
-		for _, s := range all {
-			if s.Name == name && wanted(s) {
-				return true, "", nil
-			}
-			seen = append(seen, fmt.Sprintf("%s %s", s.Name, s.State))
-		}
-		return false, strings.Join(seen, ", "), nil
-	})
+	return l.AwaitSerial(ctx, l.Gateway, SDSName(l.Subject.Credential), l.Credential.Serial())
 }
 
 // EnvoyVersion asks the gateway's Envoy what it is.

@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"twohop/internal/envoy"
+	"twohop/internal/observe"
 	partnernginx "twohop/partner-nginx"
 )
 
@@ -52,15 +54,30 @@ func Secret(change, namespace, name string, data map[string][]byte) Variation {
 	return Add(change, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data})
 }
 
+// SecretNamed names a Secret in the gateway's namespace, for Remove.
+func (l *Lab) SecretNamed(name string) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: l.Subject.Gateway.Namespace, Name: name}}
+}
+
 // Holding makes a variation wait until the gateway holds a certificate of this
 // serial as the SDS secret of this name.
 func (v Variation) Holding(secret, serial string) Variation {
+	return v.and(func(ctx context.Context, l *Lab) error { return l.AwaitSerial(ctx, l.Gateway, secret, serial) })
+}
+
+// HeldBySidecar is Holding for the client's sidecar.
+func (v Variation) HeldBySidecar(secret, serial string) Variation {
+	return v.and(func(ctx context.Context, l *Lab) error { return l.AwaitSerial(ctx, l.Sidecar, secret, serial) })
+}
+
+// and makes a variation wait for what it has to bring about.
+func (v Variation) and(await func(context.Context, *Lab) error) Variation {
 	return Variation{Change: v.Change, do: func(ctx context.Context, l *Lab) (Applied, error) {
 		a, err := v.do(ctx, l)
 		if err != nil {
 			return a, err
 		}
-		return a, l.AwaitSerial(ctx, secret, serial)
+		return a, await(ctx, l)
 	}}
 }
 
@@ -76,15 +93,50 @@ func SDSName(secret string) string { return "kubernetes://" + secret }
 // SDSCAName is the name under which it asks for that Secret's CA.
 func SDSCAName(secret string) string { return SDSName(secret) + "-cacert" }
 
-// AwaitSerial waits until the gateway holds a certificate as an ACTIVE secret.
-func (l *Lab) AwaitSerial(ctx context.Context, secret, serial string) error {
+// AwaitSerial waits until a proxy holds a certificate as an ACTIVE secret.
+func (l *Lab) AwaitSerial(ctx context.Context, p *observe.Proxy, secret, serial string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Secret, fmt.Errorf("%v went by", Timeouts.Secret))
 	defer cancel()
-	err := l.AwaitSecret(ctx, secret, func(s envoy.Secret) bool {
+	err := AwaitSecret(ctx, p, secret, func(s envoy.Secret) bool {
 		return s.State == envoy.SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == serial
 	})
 	if err != nil {
-		return fmt.Errorf("the gateway has no ACTIVE secret %s with serial %s: %w", secret, serial, err)
+		return fmt.Errorf("%s/%s has no ACTIVE secret %s with serial %s: %w", p.Workload.Namespace, p.Pod, secret, serial, err)
 	}
 	return nil
+}
+
+// AwaitSecret waits until one of a proxy's SDS secrets is as wanted.
+func AwaitSecret(ctx context.Context, p *observe.Proxy, name string, wanted func(envoy.Secret) bool) error {
+	return poll(ctx, func() (bool, string, error) {
+		raw, err := p.Admin(ctx, observe.SecretsDumpPath)
+		if err != nil {
+			return false, "", err
+		}
+		all, err := envoy.ParseSecrets(raw)
+		if err != nil {
+			return false, "", err
+		}
+		var seen []string
+		for _, s := range all {
+			if s.Name == name && wanted(s) {
+				return true, "", nil
+			}
+			seen = append(seen, fmt.Sprintf("%s %s", s.Name, s.State))
+		}
+		return false, strings.Join(seen, ", "), nil
+	})
+}
+
+// Allow gives a service account a Role on its own namespace's Secrets.
+func Allow(change, namespace, account string, rule rbacv1.PolicyRule) Variation {
+	rule.APIGroups, rule.Resources = []string{""}, []string{"secrets"}
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: account + "-secrets"}
+	return Together(change,
+		Add(change, &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{rule}}),
+		Add(change, &rbacv1.RoleBinding{
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: account, Namespace: namespace}},
+		}))
 }

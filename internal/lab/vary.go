@@ -104,6 +104,16 @@ func (l *Lab) BaselineVirtualService() *networking.VirtualService {
 	panic("the fixtures have no VirtualService") // a unit test reads them
 }
 
+// BaselineServiceEntry is a copy of the ServiceEntry as the fixtures have it.
+func (l *Lab) BaselineServiceEntry() *istio.ServiceEntry {
+	for _, o := range l.Baseline() {
+		if se, ok := o.(*istio.ServiceEntry); ok && se.Name == l.Subject.ServiceEntry && se.Namespace == l.Subject.Gateway.Namespace {
+			return se
+		}
+	}
+	panic("the fixtures have no ServiceEntry") // a unit test reads them
+}
+
 // GatewayAccount restarts the gateway as another service account, which is
 // made if it is not there.
 func (l *Lab) GatewayAccount(change, account string) Variation {

@@ -77,6 +77,16 @@ func (c *Cluster) TLSOrZero() envoy.TLS {
 	return *c.TLS
 }
 
+// Rule is the DestinationRule that shaped the cluster, as the path of its
+// resource; empty where none did.
+func (c *Cluster) Rule() string {
+	if c.Envoy == nil {
+		return ""
+	}
+	rule, _ := c.Envoy.DestinationRule()
+	return rule
+}
+
 // Secret is one of a proxy's SDS secrets, or its absence.
 type Secret struct {
 	envoy.Secret

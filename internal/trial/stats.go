@@ -29,3 +29,8 @@ func (t *T) Counter(ctx context.Context, p *observe.Proxy, name string) (value u
 	}
 	return value, path, nil
 }
+
+// ClusterStat is Envoy's name for a statistic of a cluster: Istio ends a
+// cluster's own part of the name with a semicolon (pilot/pkg/networking/core,
+// alt_stat_name).
+func ClusterStat(cluster, name string) string { return "cluster." + cluster + ";." + name }

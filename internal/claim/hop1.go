@@ -1,3 +1,30 @@
 package claim
 
-var hop1 = []Claim{}
+// hop1 is from the application's sidecar to the egress gateway.
+var hop1 = []Claim{
+	{
+		ID: "H1-unpaired", Chapter: Hop1, Section: "§2.1", Expected: Supported,
+		Statement: "With the Gateway on ISTIO_MUTUAL and no tls in hop 1's DestinationRule, the sidecar sends plaintext and the gateway refuses the connection.",
+	},
+	{
+		ID: "H1-sni-align", Chapter: Hop1, Section: "§2.1, trap 4", Expected: Supported,
+		Statement: "An SNI in hop 1's DestinationRule that is not among the Gateway's hosts matches no filter chain: the connection is reset.",
+	},
+	{
+		ID: "H1-sni-omitted", Chapter: Hop1, Section: "§2.1", Expected: Supported,
+		Statement: "Without an SNI in hop 1's DestinationRule, no filter chain of the gateway matches.",
+	},
+	{
+		ID: "H1-host-align", Chapter: Hop1, Section: "§2.1, trap 4", Expected: Supported,
+		Statement: "With the right SNI and a VirtualService for another host at the gateway, the gateway ends hop 1 and answers 404.",
+	},
+	{
+		ID: "H1-identity", Chapter: Hop1, Section: "§1, §2.1", Expected: Supported,
+		Statement: "Hop 1 establishes who leaves: an AuthorizationPolicy at the gateway lets one service account through and not another.",
+	},
+	{
+		ID: "H1-identity-2", Chapter: Hop1, Section: "§2.1", Expected: Refuted,
+		Statement: "ISTIO_MUTUAL at the gateway keeps callers out that were not meant to leave.",
+		Lesson:    "The guide calls hop 1 the point where it is settled who leaves. ISTIO_MUTUAL asks for some certificate of the mesh and no more: without an AuthorizationPolicy any workload with a sidecar leaves with the partner's certificate. Put an ALLOW policy with the callers' principals on the gateway.",
+	},
+}

@@ -61,9 +61,11 @@ type Lab struct {
 	Credential *partnernginx.Pair
 
 	Sidecar, Gateway *observe.Proxy
-	Partner, Istiod  *observe.Log
-	PartnerPod       *corev1.Pod
-	IstiodPod        string
+	// Second holds the pods of SecondClient and SecondGateway; nil where there is none.
+	Second          struct{ Sidecar, Gateway *observe.Proxy }
+	Partner, Istiod *observe.Log
+	PartnerPod      *corev1.Pod
+	IstiodPod       string
 	// Istioctl is the path of the program, for what only it can say.
 	Istioctl string
 	// PartnerIP is the address of the partner's Service.
@@ -198,10 +200,14 @@ func (l *Lab) Deploy(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	l.Second.Sidecar, l.Second.Gateway = nil, nil
 	if err := l.Attach(ctx); err != nil {
 		return err
 	}
-	return l.Barrier(ctx)
+	if err := l.Barrier(ctx); err != nil {
+		return err
+	}
+	return l.removeSecondGateway(ctx) // which a killed run may have left
 }
 
 // Attach connects to the pods that now stand for the subject's workloads.
@@ -216,9 +222,12 @@ func (l *Lab) Attach(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if *p.into, err = observe.Attach(l.attached, l.Kube, p.of, selector); err != nil {
+		if *p.into, err = observe.Attach(l.attached, l.Kube, p.of, selector+",!"+secondLabel); err != nil {
 			return err
 		}
+	}
+	if err := l.attachSecond(ctx); err != nil {
+		return err
 	}
 	selector, err := l.Kube.PodSelector(ctx, l.Subject.Partner.Namespace, l.Subject.Partner.Deployment)
 	if err != nil {

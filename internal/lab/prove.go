@@ -33,7 +33,7 @@ func (l *Lab) Prove(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
 	defer cancel()
-	for _, p := range l.proxies() {
+	for _, p := range []*observe.Proxy{l.Sidecar, l.Gateway} {
 		if _, err := p.Log.Wait(ctx, "the line of the probe "+token, observe.Contains(token)); err != nil {
 			return err
 		}

@@ -18,7 +18,16 @@ import (
 // takes about a millisecond.
 const pollInterval = 10 * time.Millisecond
 
-func (l *Lab) proxies() []*observe.Proxy { return []*observe.Proxy{l.Sidecar, l.Gateway} }
+// proxies are those that a change has to reach.
+func (l *Lab) proxies() []*observe.Proxy {
+	all := []*observe.Proxy{l.Sidecar, l.Gateway}
+	for _, second := range []*observe.Proxy{l.Second.Sidecar, l.Second.Gateway} {
+		if second != nil {
+			all = append(all, second)
+		}
+	}
+	return all
+}
 
 func (l *Lab) workloads() []subject.Workload {
 	return []subject.Workload{l.Subject.Client, l.Subject.Gateway, l.Subject.Partner}

@@ -215,17 +215,28 @@ func (l *Lab) Restore(ctx context.Context) error {
 		} else if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
 			return wrap("delete", o, err)
 		}
-		if k.kind == "Deployment" && l.find(k) != nil {
-			l.rolling[k] = true
+		if k.kind == "Deployment" {
+			if l.find(k) != nil {
+				l.rolling[k] = true
+			} else {
+				delete(l.rolling, k)
+			}
 		}
 		delete(l.touched, k)
 	}
+	second := l.Second.Gateway != nil
+	l.Second.Gateway = nil
 	if l.Subject.Gateway != l.home.Gateway {
 		l.Subject = l.home
 		l.rolling[key{"Deployment", l.home.Gateway.Namespace, l.home.Gateway.Deployment}] = true
 	}
 	if err := l.settle(ctx); err != nil {
 		return err
+	}
+	if second {
+		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {
+			return err
+		}
 	}
 	return l.Barrier(ctx)
 }
@@ -296,10 +307,10 @@ func (l *Lab) find(k key) k8s.Object {
 	return nil
 }
 
-// applied renders an object as a person would write it. A private key is left
+// applied renders objects as a person would write them. A private key is left
 // out: it belongs to a PKI that went with the lab.
-func applied(o k8s.Object) (Applied, error) {
-	raw, err := Manifest(o)
+func applied(objects ...k8s.Object) (Applied, error) {
+	raw, err := Manifest(objects...)
 	return Applied{Command: "kubectl apply -f -", YAML: raw}, err
 }
 

@@ -12,54 +12,90 @@ import (
 	"twohop/internal/probe"
 )
 
-// Witness gathers the lines of the three logs that name a token. Call it when
-// the request is over. The sidecar's line is waited for, since every request of
-// the application passes it. Gateway and partner may rightly have none: each is
-// made to log a line of another kind now, and its log is read up to that line.
-func (l *Lab) Witness(ctx context.Context, token string) (observe.Witnessed, error) {
-	all, err := l.WitnessAll(ctx, []string{token})
-	if err != nil {
-		return observe.Witnessed{}, err
-	}
-	return all[0], nil
+// Trace is what a request is found again by in the logs. Begin makes one.
+type Trace struct {
+	Token string
+	// From is the sidecar that the request leaves through.
+	From *observe.Proxy
+	// Address is where the application called from, "host:port", once that is
+	// known: a line of mere TCP has no path and so no token.
+	Address string
+	// since is how many lines a proxy's log had before the request.
+	since map[*observe.Proxy]int
 }
 
-// WitnessAll is Witness for several requests that are all over.
-func (l *Lab) WitnessAll(ctx context.Context, tokens []string) ([]observe.Witnessed, error) {
+// Begin notes where the proxies' logs stand before a request.
+func (l *Lab) Begin(token string, from *observe.Proxy) Trace {
+	t := Trace{Token: token, From: from, since: map[*observe.Proxy]int{from: from.Log.Len()}}
+	for _, g := range l.gateways() {
+		t.since[g] = g.Log.Len()
+	}
+	return t
+}
+
+func (t Trace) left(line []byte) bool {
+	return observe.Contains(t.Token)(line) || (t.Address != "" && observe.Contains(`"`+t.Address+`"`)(line))
+}
+
+// refused matches a gateway's lines about connections from the caller's pod that
+// never came to a request. They name no token, but nobody else calls there.
+func (t Trace) refused(line []byte) bool {
+	return observe.Contains(`"downstream_remote_address":"`+t.From.IP+":")(line) && observe.Contains(`"path":null`)(line)
+}
+
+// Witness gathers the lines of the three logs that are about some requests. Call
+// it when they are over. The sidecars' lines are waited for, since every request
+// of an application passes its sidecar. Gateway and partner may rightly have
+// none: each is made to log a line of another kind now, and its log is read up
+// to that line.
+func (l *Lab) Witness(ctx context.Context, traces ...Trace) ([]observe.Witnessed, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
 	defer cancel()
 	group, waiting := errgroup.WithContext(ctx)
-	for _, token := range tokens {
+	for _, t := range traces {
 		group.Go(func() error {
-			_, err := l.Sidecar.Log.Wait(waiting, "the line of the probe "+token, observe.Contains(token))
-			return err
+			return t.From.Log.WaitAfter(waiting, t.since[t.From], fmt.Sprintf("the line of the probe %s from %s", t.Token, t.Address), t.left)
 		})
 	}
-	group.Go(func() error { return l.flushGateway(waiting) })
+	for _, g := range l.gateways() {
+		group.Go(func() error { return l.flushGateway(waiting, g) })
+	}
 	group.Go(func() error { return l.flushPartner(waiting) })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	witnessed := make([]observe.Witnessed, len(tokens))
-	for i, token := range tokens {
-		witnessed[i] = observe.Witnessed{
-			Sidecar: l.Sidecar.Log.Matching(observe.Contains(token)),
-			Gateway: l.Gateway.Log.Matching(observe.Contains(token)),
-			Partner: l.Partner.Matching(observe.Contains(token)),
+	witnessed := make([]observe.Witnessed, len(traces))
+	for i, t := range traces {
+		w := observe.Witnessed{
+			Sidecar: t.From.Log.MatchingAfter(t.since[t.From], t.left),
+			Gateway: l.Gateway.Log.Matching(observe.Contains(t.Token)),
+			Refused: l.Gateway.Log.MatchingAfter(t.since[l.Gateway], t.refused),
+			Partner: l.Partner.Matching(observe.Contains(t.Token)),
 		}
+		if l.Second.Gateway != nil {
+			w.SecondGateway = l.Second.Gateway.Log.Matching(observe.Contains(t.Token))
+		}
+		witnessed[i] = w
 	}
 	return witnessed, nil
 }
 
-// flushGateway opens a TLS connection with a name that no filter chain has: the
-// gateway refuses it, and its access log says so in a line with that name.
-func (l *Lab) flushGateway(ctx context.Context) error {
+func (l *Lab) gateways() []*observe.Proxy {
+	if l.Second.Gateway == nil {
+		return []*observe.Proxy{l.Gateway}
+	}
+	return []*observe.Proxy{l.Gateway, l.Second.Gateway}
+}
+
+// flushGateway opens a TLS connection to a gateway with a name that no filter
+// chain has: the gateway refuses it, and its access log says so in a line with that name.
+func (l *Lab) flushGateway(ctx context.Context, gateway *observe.Proxy) error {
 	name := probe.NewToken() + ".flush.invalid"
 	// A port-forward ends with the first connection that fails, and this one
 	// has to: each flush gets its own.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	port, err := l.Kube.Forward(ctx, l.Subject.Gateway.Namespace, l.Gateway.Pod, l.Subject.GatewayPort)
+	port, err := l.Kube.Forward(ctx, gateway.Workload.Namespace, gateway.Pod, l.Subject.GatewayPort)
 	if err != nil {
 		return err
 	}
@@ -73,7 +109,7 @@ func (l *Lab) flushGateway(ctx context.Context) error {
 	go func() {
 		_ = tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}).HandshakeContext(ctx)
 	}()
-	_, err = l.Gateway.Log.Wait(ctx, "the line of a later connection, "+name, observe.Contains(name))
+	_, err = gateway.Log.Wait(ctx, "the line of a later connection, "+name, observe.Contains(name))
 	return err
 }
 

@@ -65,11 +65,14 @@ func (l *Log) read(stream io.ReadCloser) {
 }
 
 // Matching returns the lines read so far that match.
-func (l *Log) Matching(match func([]byte) bool) [][]byte {
+func (l *Log) Matching(match func([]byte) bool) [][]byte { return l.MatchingAfter(0, match) }
+
+// MatchingAfter is Matching for lines beyond the first n that were read.
+func (l *Log) MatchingAfter(n int, match func([]byte) bool) [][]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var found [][]byte
-	for _, line := range l.lines {
+	for _, line := range l.lines[n:] {
 		if match(line) {
 			found = append(found, line)
 		}

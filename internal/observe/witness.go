@@ -1,4 +1,9 @@
 package observe
 
-// Witnessed is what three logs hold about one token: raw lines, in order.
-type Witnessed struct{ Sidecar, Gateway, Partner [][]byte }
+// Witnessed is what the logs hold about one request: raw lines, in order.
+type Witnessed struct {
+	Sidecar, Gateway, SecondGateway, Partner [][]byte
+	// Refused are the gateway's lines about connections of the caller's that
+	// never came to a request.
+	Refused [][]byte
+}

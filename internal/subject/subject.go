@@ -109,6 +109,21 @@ func Renames(n int) map[string]string {
 	return names
 }
 
+// SecondClient is another application beside the client's, under a service
+// account of its own.
+func (s Subject) SecondClient() Workload {
+	w := s.Client
+	w.Deployment, w.ServiceAccount = "second-"+w.Deployment, "second-"+w.ServiceAccount
+	return w
+}
+
+// SecondGateway is another pod of the gateway.
+func (s Subject) SecondGateway() Workload {
+	w := s.Gateway
+	w.Deployment = "second-" + w.Deployment
+	return w
+}
+
 // Namespaces of the subject: the application's, the gateways', the partner's.
 func (s Subject) Namespaces() []string {
 	return []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace, s.Partner.Namespace}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 
 	"github.com/onsi/gomega/types"
@@ -20,14 +22,20 @@ import (
 type Call struct {
 	probe.Reply
 	Token string
-	// Sidecar and Gateway are the proxies' access log lines.
-	Sidecar, Gateway []envoy.AccessLog
-	Partner          []envoy.PartnerLog
+	// From is the sidecar that the call left through.
+	From *observe.Proxy
+	// Sidecar and Gateway are the proxies' access log lines, SecondGateway those
+	// of a second gateway.
+	Sidecar, Gateway, SecondGateway []envoy.AccessLog
+	// Refused are the gateway's lines about connections of the caller's pod,
+	// during the call, that never came to a request.
+	Refused []envoy.AccessLog
+	Partner []envoy.PartnerLog
 	// PartnerErrors are the lines of nginx's error log that name the token.
 	PartnerErrors []envoy.NginxError
 
 	t        *T
-	evidence struct{ curl, sidecar, gateway, partner string }
+	evidence struct{ curl, sidecar, gateway, second, refused, partner string }
 }
 
 // CallOption changes the request.
@@ -40,12 +48,20 @@ func With(args ...string) CallOption {
 
 // Call makes the application's request and gathers the witnesses.
 func (t *T) Call(ctx context.Context, options ...CallOption) (*Call, error) {
+	return t.CallFrom(ctx, t.Sidecar, options...)
+}
+
+// CallFrom is Call from another application's pod, such as t.Second.Sidecar's.
+func (t *T) CallFrom(ctx context.Context, from *observe.Proxy, options ...CallOption) (*Call, error) {
 	r := probe.Request{Token: probe.NewToken(), Connect: t.PartnerIP}
 	for _, o := range options {
 		o(&r)
 	}
-	reply, stderr, err := probe.Do(ctx, t.Kube, t.Subject, t.Sidecar.Pod, r)
-	c := &Call{Reply: reply, Token: r.Token, t: t}
+	caller := t.Subject
+	caller.Client = from.Workload
+	trace := t.Begin(r.Token, from)
+	reply, stderr, err := probe.Do(ctx, t.Kube, caller, from.Pod, r)
+	c := &Call{Reply: reply, Token: r.Token, From: from, t: t}
 	t.Step("the application calls the partner", reply.Command)
 	var saveErr error
 	if c.evidence.curl, saveErr = t.Save("curl.txt", verdict.KindCurl, verdict.WitnessClient, reply.Command, reply.Raw); saveErr != nil {
@@ -54,18 +70,19 @@ func (t *T) Call(ctx context.Context, options ...CallOption) (*Call, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, stderr)
 	}
-	w, err := t.Witness(ctx, r.Token)
+	trace.Address = net.JoinHostPort(reply.LocalIP, strconv.Itoa(reply.LocalPort))
+	witnessed, err := t.Witness(ctx, trace)
 	if err != nil {
 		return nil, err
 	}
-	if err := keep([]*Call{c}, []observe.Witnessed{w}); err != nil {
+	if err := keep([]*Call{c}, witnessed); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 // keep saves what the witnesses wrote about calls that were made together, one
-// file for each witness, and then parses it.
+// file for each witness, and then parses it. The calls are from one pod.
 func keep(calls []*Call, witnessed []observe.Witnessed) (err error) {
 	t, tokens := calls[0].t, make([]string, len(calls))
 	var all observe.Witnessed
@@ -73,6 +90,8 @@ func keep(calls []*Call, witnessed []observe.Witnessed) (err error) {
 	for i, w := range witnessed {
 		tokens[i] = calls[i].Token
 		all.Sidecar, all.Gateway = append(all.Sidecar, w.Sidecar...), append(all.Gateway, w.Gateway...)
+		all.SecondGateway = append(all.SecondGateway, w.SecondGateway...)
+		all.Refused = w.Refused // of the pod, so the last holds those before
 		for _, line := range w.Partner {
 			if envoy.IsPartnerLog(line) {
 				access = append(access, line)
@@ -81,24 +100,34 @@ func keep(calls []*Call, witnessed []observe.Witnessed) (err error) {
 			}
 		}
 	}
-	save := func(name, kind, witness string, log *observe.Log, lines [][]byte) string {
+	save := func(name, kind, witness string, log *observe.Log, lines [][]byte, texts []string) string {
 		if err != nil {
 			return ""
 		}
-		command := fmt.Sprintf("%s | grep -E '%s'", log.Command, strings.Join(tokens, "|"))
-		if len(tokens) == 1 {
-			command = fmt.Sprintf("%s | grep %s", log.Command, tokens[0])
+		command := fmt.Sprintf("%s | grep -E '%s'", log.Command, strings.Join(texts, "|"))
+		if len(texts) == 1 {
+			command = fmt.Sprintf("%s | grep %s", log.Command, texts[0])
 		}
 		var path string
 		path, err = t.Save(name, kind, witness, command, join(lines))
 		return path
 	}
+	from, left := calls[0].From, tokens
+	if only := calls[0]; len(calls) == 1 && only.LocalPort != 0 { // a line of mere TCP has no token
+		left = append(left[:1:1], fmt.Sprintf("%s:%d", only.LocalIP, only.LocalPort))
+	}
 	evidence := calls[0].evidence
-	evidence.sidecar = save(verdict.WitnessSidecar+".log", verdict.KindAccessLog, verdict.WitnessSidecar, t.Sidecar.Log, all.Sidecar)
-	evidence.gateway = save(verdict.WitnessGateway+".log", verdict.KindAccessLog, verdict.WitnessGateway, t.Gateway.Log, all.Gateway)
-	evidence.partner = save(verdict.WitnessPartner+".log", verdict.KindPartnerLog, verdict.WitnessPartner, t.Partner, access)
+	evidence.sidecar = save(verdict.WitnessSidecar+".log", verdict.KindAccessLog, verdict.WitnessSidecar, from.Log, all.Sidecar, left)
+	evidence.gateway = save(verdict.WitnessGateway+".log", verdict.KindAccessLog, verdict.WitnessGateway, t.Gateway.Log, all.Gateway, tokens)
+	if t.Second.Gateway != nil {
+		evidence.second = save("second-gateway.log", verdict.KindAccessLog, verdict.WitnessGateway, t.Second.Gateway.Log, all.SecondGateway, tokens)
+	}
+	if len(all.Refused) > 0 {
+		evidence.refused = save("gateway-refused.log", verdict.KindAccessLog, verdict.WitnessGateway, t.Gateway.Log, all.Refused, []string{from.IP + ":"})
+	}
+	evidence.partner = save(verdict.WitnessPartner+".log", verdict.KindPartnerLog, verdict.WitnessPartner, t.Partner, access, tokens)
 	if len(errors) > 0 {
-		save("partner-errors.txt", verdict.KindText, verdict.WitnessPartner, t.Partner, errors)
+		save("partner-errors.txt", verdict.KindText, verdict.WitnessPartner, t.Partner, errors, tokens)
 	}
 	if err != nil {
 		return err
@@ -118,7 +147,10 @@ func (c *Call) read(w observe.Witnessed) error {
 		witness string
 		lines   [][]byte
 		into    *[]envoy.AccessLog
-	}{{verdict.WitnessSidecar, w.Sidecar, &c.Sidecar}, {verdict.WitnessGateway, w.Gateway, &c.Gateway}} {
+	}{
+		{verdict.WitnessSidecar, w.Sidecar, &c.Sidecar}, {verdict.WitnessGateway, w.Gateway, &c.Gateway},
+		{"second gateway", w.SecondGateway, &c.SecondGateway}, {verdict.WitnessGateway, w.Refused, &c.Refused},
+	} {
 		for _, line := range proxy.lines {
 			entry, err := envoy.ParseAccessLog(line)
 			if err != nil {
@@ -147,7 +179,13 @@ func (c *Call) read(w observe.Witnessed) error {
 
 // Fact states a fact about the call; the evidence is all that was kept of it.
 func (c *Call) Fact(name string, seen any, want types.GomegaMatcher) bool {
-	return c.t.Fact(name, seen, want, c.evidence.curl, c.evidence.sidecar, c.evidence.gateway, c.evidence.partner)
+	paths := []string{c.evidence.curl, c.evidence.sidecar, c.evidence.gateway, c.evidence.partner}
+	for _, more := range []string{c.evidence.second, c.evidence.refused} {
+		if more != "" {
+			paths = append(paths, more)
+		}
+	}
+	return c.t.Fact(name, seen, want, paths...)
 }
 
 // Status states what curl saw; 0 is "no answer".
@@ -161,6 +199,14 @@ func (c *Call) Left() envoy.AccessLog { return first(c.Sidecar) }
 
 // Through is the gateway's line, zero if the gateway never saw the call.
 func (c *Call) Through() envoy.AccessLog { return first(c.Gateway) }
+
+// Turned is the gateway's last line about a connection of the caller's that
+// never came to a request, zero if there was none.
+func (c *Call) Turned() (last envoy.AccessLog) {
+	for _, last = range c.Refused {
+	}
+	return last
+}
 
 // Arrived is the partner's line, zero if the partner never saw the call.
 func (c *Call) Arrived() envoy.PartnerLog { return first(c.Partner) }

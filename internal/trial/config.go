@@ -127,20 +127,29 @@ func (t *T) admin(ctx context.Context, p *observe.Proxy, name, kind, path string
 	}
 	command := p.Command(path)
 	t.Step("what "+t.who(p)+" holds", command)
-	kept, err = t.Save(t.witness(p.Workload)+"-"+name, kind, t.witness(p.Workload), command, raw)
+	of := t.witness(p.Workload)
+	if p == t.Second.Sidecar || p == t.Second.Gateway {
+		of = "second-" + of
+	}
+	kept, err = t.Save(of+"-"+name, kind, t.witness(p.Workload), command, raw)
 	return raw, kept, err
 }
 
 // who names a proxy in facts.
 func (t *T) who(p *observe.Proxy) string {
-	if p.Workload == t.Subject.Client {
+	switch p {
+	case t.Sidecar:
 		return "client sidecar"
+	case t.Second.Sidecar:
+		return "second client's sidecar"
+	case t.Second.Gateway:
+		return "second gateway"
 	}
 	return "gateway"
 }
 
 func (t *T) witness(w subject.Workload) string {
-	if w == t.Subject.Client {
+	if w.Namespace == t.Subject.Client.Namespace {
 		return verdict.WitnessSidecar
 	}
 	return verdict.WitnessGateway

@@ -18,6 +18,7 @@ import (
 // end of that connection gives it another.
 type Kept struct {
 	tokens []string
+	traces []lab.Trace
 	t      *T
 	done   chan struct{}
 	// What the goroutine leaves behind, to be read after done.
@@ -32,7 +33,8 @@ type Kept struct {
 func (t *T) Keep(ctx context.Context, n int, pace time.Duration) *Kept {
 	k := &Kept{t: t, done: make(chan struct{})}
 	for range n {
-		k.tokens = append(k.tokens, probe.NewToken())
+		token := probe.NewToken()
+		k.tokens, k.traces = append(k.tokens, token), append(k.traces, t.Begin(token, t.Sidecar))
 	}
 	r := probe.Request{Token: k.tokens[0], More: k.tokens[1:], Pace: pace, Connect: t.PartnerIP}
 	k.command = probe.Command(t.Subject, r)
@@ -66,13 +68,13 @@ func (k *Kept) Calls(ctx context.Context) ([]*Call, error) {
 	if k.err != nil {
 		return nil, fmt.Errorf("%w: %s", k.err, k.stderr)
 	}
-	witnessed, err := k.t.WitnessAll(ctx, k.tokens)
+	witnessed, err := k.t.Witness(ctx, k.traces...)
 	if err != nil {
 		return nil, err
 	}
 	calls := make([]*Call, len(k.tokens))
 	for i, token := range k.tokens {
-		calls[i] = &Call{Reply: k.replies[i], Token: token, t: k.t}
+		calls[i] = &Call{Reply: k.replies[i], Token: token, From: k.t.Sidecar, t: k.t}
 		calls[i].evidence.curl = path
 	}
 	return calls, keep(calls, witnessed)

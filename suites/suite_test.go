@@ -52,6 +52,9 @@ func TestSuites(t *testing.T) {
 	if folder, err = verdict.Open(dir); err != nil {
 		t.Fatal(err)
 	}
+	if config.Mutants {
+		registerMutants()
+	}
 	suite, reporter := GinkgoConfiguration()
 	suite.FailOnEmpty = true
 	RunSpecs(t, "Double mTLS egress", suite, reporter)
@@ -207,6 +210,9 @@ func say(format string, args ...any) {
 	fmt.Fprintf(f, format+"\n", args...)
 }
 
+// experiments are those of all claims, for the mutants.
+var experiments = map[claim.ID]func(*trial.T) trial.Experiment{}
+
 // Claim makes the one spec of a claim. The experiment says what is checked,
 // what is varied and what must be different then.
 func Claim(id claim.ID, experiment func(*trial.T) trial.Experiment, decorators ...any) bool {
@@ -214,6 +220,7 @@ func Claim(id claim.ID, experiment func(*trial.T) trial.Experiment, decorators .
 	if err != nil {
 		panic(err) // a spec for something that nobody claims
 	}
+	experiments[id] = experiment
 	return Describe(string(c.Chapter), append(decorators, func() {
 		It(c.Statement, Label(string(id)), SpecTimeout(claimTimeout), func(ctx SpecContext) {
 			finding := trial.Run(ctx, bench, id, folder, experiment)

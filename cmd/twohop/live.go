@@ -19,7 +19,7 @@ import (
 )
 
 func addLiveCommands(root *cobra.Command) {
-	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd())
+	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd(), newMutantsCmd())
 }
 
 // live are the choices that every command that touches a cluster shares. Each
@@ -27,7 +27,7 @@ func addLiveCommands(root *cobra.Command) {
 type live struct {
 	lane, istio, kubernetes, registry string
 	engine, cluster, domain           string
-	noInstall, keep                   bool
+	noInstall, keep, mutants          bool
 	lab                               int
 	replace                           map[string]string
 }
@@ -111,7 +111,7 @@ func (l *live) config(eng *engine.Engine, set *images.Set) (runconfig.Config, er
 		return runconfig.Config{}, err
 	}
 	return runconfig.Config{
-		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: l.lab,
+		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: l.lab, Mutants: l.mutants,
 		KindConfig: filepath.Join(root, "kind-config.yaml"),
 	}, nil
 }

@@ -197,9 +197,12 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		return err
 	}
 	defer log.Close()
-	var labels []string
-	for _, c := range r.selection {
-		labels = append(labels, string(c.ID))
+	labels := []string{"mutants"}
+	if !r.mutants {
+		labels = nil
+		for _, c := range r.selection {
+			labels = append(labels, string(c.ID))
+		}
 	}
 	cmd := exec.Command(binary, "--ginkgo.label-filter="+strings.Join(labels, " || "), "--ginkgo.v", "--ginkgo.no-color",
 		"--ginkgo.timeout="+runTimeout.String(), "--test.timeout=0")

@@ -12,6 +12,7 @@ import (
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
+	istiotelemetry "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,7 +27,7 @@ import (
 
 func init() {
 	// e2e-framework decodes and sends with client-go's global scheme.
-	for _, add := range []func(*runtime.Scheme) error{istionetworking.AddToScheme, istiosecurity.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{istionetworking.AddToScheme, istiosecurity.AddToScheme, istiotelemetry.AddToScheme} {
 		if err := add(scheme.Scheme); err != nil {
 			panic(err) // a programming error: two types under one kind
 		}
@@ -39,7 +40,12 @@ type Client struct {
 	Typed      kubernetes.Interface
 	Kubeconfig string
 	resources  *resources.Resources
+	distort    func(stdout []byte) []byte
 }
+
+// Distort makes commands print something else from now on; nil ends it.
+// Mutants use it to show what a lying witness does to claims.
+func (c *Client) Distort(f func(stdout []byte) []byte) { c.distort = f }
 
 // New connects with a kubeconfig file.
 func New(kubeconfig string) (*Client, error) {
@@ -73,6 +79,9 @@ func (c *Client) Exec(ctx context.Context, namespace, pod, container string, com
 	err = c.resources.ExecInPod(ctx, namespace, pod, container, command, &out, &errs)
 	if err != nil {
 		err = fmt.Errorf("exec %q in %s/%s (%s): %w: %s", strings.Join(command, " "), namespace, pod, container, err, strings.TrimSpace(errs.String()))
+	}
+	if c.distort != nil {
+		return c.distort(out.Bytes()), errs.Bytes(), err
 	}
 	return out.Bytes(), errs.Bytes(), err
 }

@@ -77,6 +77,7 @@ type Lab struct {
 	images   Images
 	baseline []k8s.Object
 	touched  map[key]k8s.Object // nil: not part of the baseline
+	undo     []func(*Lab)       // ends of distortions
 	rolling  map[key]bool       // Deployments whose pods may be other ones now
 	sentinel int
 }

@@ -84,6 +84,15 @@ func Input(change string, set func()) Variation {
 	}}
 }
 
+// Distortion changes a witness and not the cluster, until Restore.
+func Distortion(change string, begin, end func(*Lab)) Variation {
+	return Variation{Change: change, do: func(_ context.Context, l *Lab) (Applied, error) {
+		begin(l)
+		l.undo = append(l.undo, end)
+		return Applied{}, nil
+	}}
+}
+
 // DestinationRule, and its siblings below, edit an Istio object in the gateway's namespace.
 func (l *Lab) DestinationRule(change, name string, edit func(*networking.DestinationRule)) Variation {
 	return Edit(change, l.Subject.Gateway.Namespace, name, func(o *istio.DestinationRule) { edit(&o.Spec) })
@@ -161,6 +170,24 @@ func (l *Lab) Through(change string, gateway subject.Workload) Variation {
 	}}
 }
 
+// SwapUnbound takes the gateway that has the Role for the one that has not.
+func (l *Lab) SwapUnbound(change string) Variation {
+	return Distortion(change,
+		func(l *Lab) { l.Subject.Unbound = l.home.Gateway },
+		func(l *Lab) { l.Subject.Unbound = l.home.Unbound })
+}
+
+// OtherServiceEntry is one that has nothing to do with the subject.
+func (l *Lab) OtherServiceEntry(host string) *istio.ServiceEntry {
+	return &istio.ServiceEntry{
+		ObjectMeta: metav1.ObjectMeta{Name: "unrelated", Namespace: l.Subject.Gateway.Namespace},
+		Spec: networking.ServiceEntry{
+			Hosts: []string{host}, Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_DNS,
+			Ports: []*networking.ServicePort{{Number: 443, Name: "tls", Protocol: "TLS"}},
+		},
+	}
+}
+
 // Home is the subject at baseline.
 func (l *Lab) Home() subject.Subject { return l.home }
 
@@ -207,6 +234,10 @@ func (l *Lab) settle(ctx context.Context) error {
 // Restore puts back whatever variations touched, and waits until the proxies
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
+	for _, undo := range l.undo {
+		undo(l)
+	}
+	l.undo = nil
 	for k, o := range l.touched {
 		if base := l.find(k); base != nil {
 			if err := l.put(ctx, base); err != nil {
@@ -242,7 +273,7 @@ func (l *Lab) Restore(ctx context.Context) error {
 }
 
 // Touched reports whether anything differs from the baseline.
-func (l *Lab) Touched() bool { return len(l.touched) > 0 }
+func (l *Lab) Touched() bool { return len(l.touched) > 0 || len(l.undo) > 0 }
 
 // Barrier returns once everything written before it is live in both proxies.
 // It writes a ServiceEntry that no earlier push can have held, waits until both

@@ -22,6 +22,7 @@ type Log struct {
 	Who     string
 	Command string // what prints the same
 
+	distort func([]byte) [][]byte
 	mu      sync.Mutex
 	lines   [][]byte
 	ended   error
@@ -50,7 +51,11 @@ func (l *Log) read(stream io.ReadCloser) {
 		line, err := in.ReadBytes('\n')
 		l.mu.Lock()
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
-			l.lines = append(l.lines, line)
+			heard := [][]byte{line}
+			if l.distort != nil {
+				heard = l.distort(line)
+			}
+			l.lines = append(l.lines, heard...)
 		}
 		if err != nil {
 			l.ended = err
@@ -62,6 +67,14 @@ func (l *Log) read(stream io.ReadCloser) {
 			return
 		}
 	}
+}
+
+// Distort makes the log say something else from now on; nil ends it. Mutants
+// use it to show what a lying witness does to claims.
+func (l *Log) Distort(f func([]byte) [][]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.distort = f
 }
 
 // Matching returns the lines read so far that match.

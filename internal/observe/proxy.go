@@ -18,7 +18,12 @@ type Proxy struct {
 	Log      *Log
 	admin    string
 	http     *http.Client
+	distort  func(path string, raw []byte) []byte
 }
+
+// Distort makes the admin API say something else from now on; nil ends it.
+// Mutants use it to show what a lying witness does to claims.
+func (p *Proxy) Distort(f func(path string, raw []byte) []byte) { p.distort = f }
 
 // adminPort is Envoy's, on the pod's loopback (Istio's bootstrap template).
 const adminPort = 15000
@@ -51,7 +56,11 @@ func AttachPod(ctx context.Context, client *kube.Client, w subject.Workload, pod
 
 // Admin asks Envoy's admin API, for example "/config_dump?resource=dynamic_active_clusters".
 func (p *Proxy) Admin(ctx context.Context, path string) ([]byte, error) {
-	return p.do(ctx, http.MethodGet, path)
+	raw, err := p.do(ctx, http.MethodGet, path)
+	if err == nil && p.distort != nil {
+		raw = p.distort(path, raw)
+	}
+	return raw, err
 }
 
 // Command is what a person would run to see what Admin(path) returned.

@@ -28,6 +28,9 @@ type Config struct {
 	Domain      string // istiod's --domain; empty: the subject's default
 	// Keep leaves the cluster up, and takes one that was left up.
 	Keep bool
+	// Mutants makes the suite plant faults and judge the claims, instead of
+	// judging the subject.
+	Mutants bool
 	// Lab numbers the first lab of the run. With 2 or more the run is a guest:
 	// it takes the cluster that is up and shares it with other runs.
 	Lab int
@@ -40,6 +43,9 @@ const file = "config.json"
 
 // ProgressFile gets a line for each thing that a person watching wants to know.
 const ProgressFile = "progress.log"
+
+// MutantsFile holds what became of the mutants.
+const MutantsFile = "mutants.json"
 
 // FailureFile holds the sentence on why the environment failed, if it did.
 const FailureFile = "failure.txt"

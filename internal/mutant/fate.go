@@ -1,0 +1,120 @@
+package mutant
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"twohop/internal/claim"
+)
+
+// Fate is what became of a mutant.
+type Fate struct {
+	Name   string            `json:"name"`
+	Where  string            `json:"where"`
+	Claims map[claim.ID]Turn `json:"claims"`
+}
+
+// Turn is what a claim said of the broken subject.
+type Turn struct {
+	Must     bool          `json:"must"` // it has to turn
+	Expected claim.Verdict `json:"expected"`
+	Verdict  claim.Verdict `json:"verdict"`
+	Reason   string        `json:"reason"`
+}
+
+// Turned says that the claim did not come out as expected.
+func (t Turn) Turned() bool { return t.Verdict != t.Expected }
+
+// Survived lists the claims that should have turned and did not or, of a
+// harmless change, those that turned.
+func (f Fate) Survived() []claim.ID {
+	var survived []claim.ID
+	for _, id := range slices.Sorted(maps.Keys(f.Claims)) {
+		t := f.Claims[id]
+		if f.Where == Harmless && t.Turned() || t.Must && !t.Turned() {
+			survived = append(survived, id)
+		}
+	}
+	return survived
+}
+
+// Words sums a fate up.
+func (f Fate) Words() string {
+	if s := f.Survived(); len(s) > 0 {
+		if f.Where == Harmless {
+			return fmt.Sprintf("turned %s, although harmless", join(s))
+		}
+		return fmt.Sprintf("SURVIVED %s", join(s))
+	}
+	if turned := f.turned(); len(turned) > 0 {
+		return "turned " + join(turned)
+	}
+	return "nothing turned"
+}
+
+func (f Fate) turned() []claim.ID {
+	var turned []claim.ID
+	for _, id := range slices.Sorted(maps.Keys(f.Claims)) {
+		if f.Claims[id].Turned() {
+			turned = append(turned, id)
+		}
+	}
+	return turned
+}
+
+// Survivors are the fates of mutants that survived.
+func Survivors(fates []Fate) []string {
+	var survivors []string
+	for _, f := range fates {
+		if len(f.Survived()) > 0 {
+			survivors = append(survivors, f.Name+": "+f.Words())
+		}
+	}
+	return survivors
+}
+
+// WriteMarkdown writes the table that is part of the documentation.
+func WriteMarkdown(w io.Writer, fates []Fate, run string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Mutants\n\n<!-- Written by `make mutants`; do not edit. -->\n\n")
+	fmt.Fprintf(&b, "Each row plants one change and then judges the goals, and the claims that rest on what was\n"+
+		"changed. A claim that has to turn must not come out as expected; of a harmless change\nnothing may turn. Run: %s.\n\n", run)
+	faults, harmless := 0, 0
+	for _, f := range fates {
+		if f.Where == Harmless {
+			harmless++
+		} else {
+			faults++
+		}
+	}
+	fmt.Fprintf(&b, "%d faults, %d harmless changes, %d survivors.\n\n", faults, harmless, len(Survivors(fates)))
+	b.WriteString("| planted in | change | has to turn | turned | stayed as expected | survived |\n|---|---|---|---|---|---|\n")
+	for _, f := range fates {
+		var must, turned, stayed []string
+		for _, id := range slices.Sorted(maps.Keys(f.Claims)) {
+			t := f.Claims[id]
+			if t.Must {
+				must = append(must, string(id))
+			}
+			if t.Turned() {
+				turned = append(turned, fmt.Sprintf("%s (%s)", id, t.Verdict))
+			} else {
+				stayed = append(stayed, string(id))
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", f.Where, f.Name, strings.Join(must, ", "), strings.Join(turned, ", "), strings.Join(stayed, ", "), join(f.Survived()))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func join(ids []claim.ID) string {
+	words := make([]string, len(ids))
+	for i, id := range ids {
+		words[i] = string(id)
+	}
+	return strings.Join(words, ", ")
+}

@@ -1,0 +1,83 @@
+package suites
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"twohop/internal/claim"
+	"twohop/internal/lab"
+	"twohop/internal/mutant"
+	"twohop/internal/runconfig"
+	"twohop/internal/trial"
+	"twohop/internal/verdict"
+)
+
+// mutantsLabel selects the one spec of a mutation run.
+const mutantsLabel = "mutants"
+
+// registerMutants adds the spec that plants each fault and judges the goals and
+// the claims that have to turn. It belongs to no claim, so it is there only
+// when it is asked for.
+func registerMutants() {
+	Describe("mutants", func() {
+		It("turn the claims that rest on what they break", Label(mutantsLabel), SpecTimeout(time.Hour), func(ctx SpecContext) {
+			// A silent witness is part of the game; nobody waits long for it.
+			lab.Timeouts.Line = 2 * time.Second
+			all, err := mutant.All(bench)
+			Expect(err).NotTo(HaveOccurred())
+			var fates []mutant.Fate
+			for i, m := range all {
+				fate := plant(ctx, m)
+				fates = append(fates, fate)
+				say("%d/%d %s: %s", i+1, len(all), m.Name, fate.Words())
+				raw, err := json.MarshalIndent(fates, "", "  ")
+				Expect(err).NotTo(HaveOccurred())
+				Expect(os.WriteFile(filepath.Join(folder.Dir, runconfig.MutantsFile), raw, 0o644)).To(Succeed())
+			}
+			Expect(mutant.Survivors(fates)).To(BeEmpty())
+		})
+	})
+}
+
+// plant puts one fault into the lab for each claim in turn, and brings the
+// baseline back in between.
+func plant(ctx context.Context, m mutant.Mutant) mutant.Fate {
+	fate := mutant.Fate{Name: m.Name, Where: m.Where, Claims: map[claim.ID]mutant.Turn{}}
+	ids := slices.Clone(m.Turns)
+	for _, c := range claim.All() {
+		if c.Chapter == claim.Goals && !slices.Contains(ids, c.ID) {
+			ids = append(ids, c.ID)
+		}
+	}
+	for _, id := range ids {
+		c, err := claim.ByID(id)
+		Expect(err).NotTo(HaveOccurred())
+		turn := mutant.Turn{Must: slices.Contains(m.Turns, id), Expected: c.Expect(config.Images.Istio.Version)}
+		if _, err := bench.Vary(ctx, m.Plant...); err != nil {
+			Expect(restore(ctx, id)).To(Succeed())
+			Fail(fmt.Sprintf("%s could not be planted: %v", m.Name, err))
+		}
+		finding := trial.Run(ctx, bench, id, forgetful{}, experiments[id])
+		turn.Verdict, turn.Reason = verdict.Judge(id, finding)
+		fate.Claims[id] = turn
+		Expect(restore(ctx, id)).To(Succeed())
+	}
+	return fate
+}
+
+// forgetful keeps no evidence: what mutants show is the verdict.
+type forgetful struct{}
+
+func (forgetful) SaveEvidence(_ claim.ID, name, kind, witness, command string, _ []byte) (verdict.Evidence, error) {
+	return verdict.Evidence{Path: name, Kind: kind, Witness: witness, Command: command}, nil
+}
+func (forgetful) SaveScript(claim.ID, []byte) (string, error) { return "", nil }
+func (forgetful) Record(verdict.Finding) error                { return nil }

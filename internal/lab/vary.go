@@ -288,7 +288,9 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	se := &istio.ServiceEntry{
 		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
 		Spec: networking.ServiceEntry{
-			Hosts:      []string{host},
+			Hosts: []string{host},
+			// Other labs of the mesh need not hear of it: each push costs them.
+			ExportTo:   []string{".", l.home.Client.Namespace, l.home.Unbound.Namespace},
 			Location:   networking.ServiceEntry_MESH_EXTERNAL,
 			Resolution: networking.ServiceEntry_STATIC,
 			// A port that nothing else uses: an HTTP port would bring a listener

@@ -360,9 +360,15 @@ func Manifest(objects ...k8s.Object) ([]byte, error) {
 		o.SetCreationTimestamp(metav1.Time{})
 		o.SetGeneration(0)
 		if secret, ok := o.(*corev1.Secret); ok {
+			const leftOut = "left out: a key of the lab's own, throw-away PKI\n"
 			for name := range secret.Data {
 				if strings.HasSuffix(name, "key") {
-					secret.Data[name] = []byte("left out: a key of the lab's own, throw-away PKI\n")
+					secret.Data[name] = []byte(leftOut)
+				}
+			}
+			for name := range secret.StringData {
+				if strings.HasSuffix(name, "key") {
+					secret.StringData[name] = leftOut
 				}
 			}
 		}

@@ -284,7 +284,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
 	defer cancel()
 	l.sentinel++
-	host := fmt.Sprintf("s%d-%d.sentinel.invalid", time.Now().UnixNano(), l.sentinel)
+	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, sentinelDomain)
 	se := &istio.ServiceEntry{
 		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
 		Spec: networking.ServiceEntry{
@@ -310,7 +310,10 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	return nil
 }
 
-const sentinelPort = 15999
+const (
+	sentinelPort   = 15999
+	sentinelDomain = "sentinel.invalid"
+)
 
 // newObject makes an empty object of a pointer type.
 func newObject[T k8s.Object]() T {

@@ -3,8 +3,11 @@ package suites
 import (
 	"context"
 	"maps"
+	"slices"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
 	selector "istio.io/api/type/v1beta1"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
@@ -15,6 +18,7 @@ import (
 	"twohop/internal/lab"
 	"twohop/internal/subject"
 	"twohop/internal/trial"
+	partnernginx "twohop/partner-nginx"
 )
 
 // otherPort is a port of the external host that the baseline does not have.
@@ -599,5 +603,303 @@ var _ = Claim("H2-crl-2", func(t *trial.T) trial.Experiment {
 				revoking(renamed(credentialKeys(t), genericKeys), "crl", revoked)),
 			withCredential(t, "hop 2 names it", otherPort+1, name+"-crl").Holding(lab.SDSName(name+"-crl"), t.Credential.Serial()),
 		},
+	}
+})
+
+// rotation is one renewal of the subject's Secret while a client is at work.
+type rotation struct {
+	old, new *partnernginx.Pair
+	// at is when the gateway took the new certificate, by its own clock, and
+	// path the evidence.
+	at   time.Time
+	path string
+	// kept are the requests of a client on one connection, from before the
+	// rotation until after it.
+	kept []*trial.Call
+}
+
+// rotate renews the certificate that current points at, while a client makes a
+// request in each pace, and then lets it make some more.
+func rotate(ctx context.Context, t *trial.T, current **partnernginx.Pair, pace time.Duration, more int, then func() error) (*rotation, error) {
+	r := &rotation{old: *current, new: t.NewPair()}
+	client := t.KeepOn(ctx, more+400, pace)
+	if err := client.Await(ctx, 2); err != nil {
+		return nil, err
+	}
+	*current = r.new
+	if err := t.Change(ctx, t.Rotate("renew the Secret while the client is at work", r.new)); err != nil {
+		return nil, err
+	}
+	secret, err := t.Secret(ctx, t.Gateway, lab.SDSName(t.Subject.Credential))
+	if err != nil {
+		return nil, err
+	}
+	r.at, r.path = secret.LastUpdated, secret.Evidence()
+	if then != nil {
+		if err := then(); err != nil {
+			return nil, err
+		}
+	}
+	if err := client.Await(ctx, more); err != nil {
+		return nil, err
+	}
+	r.kept, err = client.Stop(ctx)
+	return r, err
+}
+
+// since are the kept client's requests that reached the gateway after it had
+// the new certificate.
+func (r *rotation) since() (after []*trial.Call) {
+	for _, c := range r.kept {
+		if c.Through().StartTime.After(r.at) {
+			after = append(after, c)
+		}
+	}
+	return after
+}
+
+// distinct are the values that calls have, in order of their first appearance.
+func distinct[V comparable](calls []*trial.Call, value func(*trial.Call) V) (found []V) {
+	for _, c := range calls {
+		if v := value(c); !slices.Contains(found, v) {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+func serialOf(c *trial.Call) string     { return c.Arrived().Serial }
+func connectionOf(c *trial.Call) uint64 { return c.Arrived().Connection }
+
+// everyRequestAnew makes each of hop 2's requests open a connection.
+func everyRequestAnew(t *trial.T, change string) lab.Variation {
+	return t.DestinationRule(change, t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+		for _, p := range dr.TrafficPolicy.PortLevelSettings {
+			p.ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1}
+		}
+	})
+}
+
+var _ = Claim("H2-rotation", func(t *trial.T) trial.Experiment {
+	// A connection that was never open before needs a cluster of its own: which
+	// of its workers takes a call, and so which connection, is the proxy's
+	// choice.
+	const header = "x-anew"
+	current := t.Credential
+	var r *rotation
+	return trial.Experiment{
+		Arrange: []lab.Variation{t.Hop2Port("another port with the same settings, for a connection that is opened after the rotation; a header leads there",
+			lab.Port{Number: otherPort, Target: strictPort, Header: header})},
+		Check: func(ctx context.Context, t *trial.T) error {
+			var anew *trial.Call
+			var err error
+			r, err = rotate(ctx, t, &current, 100*time.Millisecond, 3, func() (err error) {
+				anew, err = t.Call(ctx, trial.With("-H", header+": yes"))
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			anew.Fact("a new connection: partner's verification of the client certificate", anew.Arrived().Verify, Equal("SUCCESS"))
+			anew.Fact("a new connection: certificate is the new one", anew.Arrived().Serial == r.new.Serial(), BeTrue())
+			anew.Fact("a new connection: same gateway pod", anew.Arrived().Peer, Equal(r.kept[0].Arrived().Peer))
+			first, since := r.kept[0], r.since()
+			first.Fact("living connection: requests after the gateway had the new certificate", len(since), BeNumerically(">", 0))
+			first.Fact("living connection: partner's connections", len(distinct(r.kept, connectionOf)), Equal(1))
+			first.Fact("living connection: certificate stays the old one", slices.Equal(distinct(since, serialOf), []string{r.old.Serial()}), BeTrue())
+			return nil
+		},
+		Control: []lab.Variation{everyRequestAnew(t, "every request gets a connection of its own")},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			r.kept[0].Fact("partner's connections, one for each request", len(distinct(r.kept, connectionOf)), Equal(len(r.kept)))
+			r.kept[0].Fact("certificates presented, the old and then the new", distinct(r.kept, serialOf), Equal([]string{r.old.Serial(), r.new.Serial()}))
+			return nil
+		},
+	}
+})
+
+var _ = Claim("H2-rotation-bound", func(t *trial.T) trial.Experiment {
+	const (
+		bound = time.Second
+		pace  = 50 * time.Millisecond
+		// Envoy's timer runs from the end of the handshake, the log's time from
+		// the request that asked for the connection; busy cores are late.
+		late  = 250 * time.Millisecond
+		early = 25 * time.Millisecond
+	)
+	current := t.Credential
+	var r *rotation
+	maxDuration := func(change string, d *durationpb.Duration) lab.Variation {
+		return t.DestinationRule(change, t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dr.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.MaxConnectionDuration = d
+		})
+	}
+	// outlived are the requests on the last connection with the old certificate,
+	// and next the first request on the connection that came after it.
+	outlived := func() (on []*trial.Call, next *trial.Call) {
+		var number uint64
+		for _, c := range r.kept {
+			if serialOf(c) == r.old.Serial() {
+				number = connectionOf(c)
+			}
+		}
+		for _, c := range r.kept {
+			if connectionOf(c) == number {
+				on = append(on, c)
+			} else if len(on) > 0 && next == nil {
+				next = c
+			}
+		}
+		return on, next
+	}
+	at := func(c *trial.Call) time.Time { return c.Through().StartTime }
+	return trial.Experiment{
+		Arrange: []lab.Variation{maxDuration("hop 2's maxConnectionDuration is 1s", durationpb.New(bound))},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if r, err = rotate(ctx, t, &current, pace, int(3*bound/2/pace), nil); err != nil {
+				return err
+			}
+			on, next := outlived()
+			first, last, final := on[0], on[len(on)-1], r.kept[len(r.kept)-1]
+			last.Fact("old certificate, last presented after the rotation", at(last).Sub(r.at), BeNumerically("<=", bound+late))
+			last.Fact("last connection with the old certificate, its life", at(last).Sub(at(first)), BeNumerically("<=", bound+late))
+			if last.Fact("a connection came after it", next != nil, BeTrue()) {
+				next.Fact("it came so long after that one had opened", at(next).Sub(at(first)), BeNumerically(">=", bound-early))
+			}
+			final.Fact("certificate at the end is the new one", serialOf(final) == r.new.Serial(), BeTrue())
+			return nil
+		},
+		Control: []lab.Variation{maxDuration("drop maxConnectionDuration", nil)},
+		Cause: func(_ context.Context, t *trial.T) error {
+			final := r.kept[len(r.kept)-1]
+			final.Fact("partner's connections", len(distinct(r.kept, connectionOf)), Equal(1))
+			final.Fact("certificate at the end is the old one", serialOf(final) == r.old.Serial(), BeTrue())
+			final.Fact("old certificate, last presented after the rotation", at(final).Sub(r.at), BeNumerically(">", bound))
+			return nil
+		},
+	}
+})
+
+var _ = Claim("H2-file-certs", func(t *trial.T) trial.Experiment {
+	files := lab.Files{Secret: "partner-client-files", Dir: "/etc/partner", Frozen: "/etc/partner-frozen"}
+	current, dir := t.Credential, files.Dir
+	var call *trial.Call
+	var renewed *partnernginx.Pair
+	content := func(pair *partnernginx.Pair) map[string][]byte { return t.CredentialSecret("", pair).Data }
+	mounted := func(change, folder string) lab.Variation {
+		return t.DestinationRule(change, t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dir = folder
+			tls := hop2TLS(dr)
+			tls.CredentialName = ""
+			tls.ClientCertificate, tls.PrivateKey, tls.CaCertificates = folder+"/tls.crt", folder+"/tls.key", folder+"/ca.crt"
+		})
+	}
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.MountFiles("the gateway has the Secret mounted as files, once as a folder and once with subPath", files, content(current)),
+			mounted("hop 2 takes its certificates from the folder", files.Dir),
+			everyRequestAnew(t, "every request gets a connection of its own"),
+		},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			before, err := t.Call(ctx)
+			if err != nil {
+				return err
+			}
+			before.Fact("curl: HTTP status, before the renewal", before.HTTPCode, Equal(200))
+			before.Fact("partner: verification of the client certificate, before", before.Arrived().Verify, Equal("SUCCESS"))
+			renewed = t.NewPair()
+			if err := t.Change(ctx, t.RenewFiles("renew the mounted Secret", files, content(renewed), renewed.Serial())); err != nil {
+				return err
+			}
+			// What the gateway presents is what its files hold, as soon as its
+			// agent has seen them: wait for that and for nothing else.
+			now, err := t.FileSerial(ctx, dir)
+			if err != nil {
+				return err
+			}
+			if err := t.AwaitSerial(ctx, t.Gateway, "file-cert:"+dir+"/tls.crt~"+dir+"/tls.key", now); err != nil {
+				return err
+			}
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("SUCCESS"))
+			call.Fact("partner: certificate after the renewal is still the old one", call.Arrived().Serial == before.Arrived().Serial, BeTrue())
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			presented(call, renewed.Serial())
+			call.Fact("partner: the caller is the same gateway pod", call.Arrived().Peer, Equal(t.Gateway.IP))
+			return nil
+		},
+		Control: []lab.Variation{mounted("hop 2 takes them from the subPath mounts, which the kubelet does not update", files.Frozen)},
+	}
+})
+
+// secretsRole lets a service account do something to Secrets.
+func secretsRole(names []string, verbs ...string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{Verbs: verbs, ResourceNames: names}
+}
+
+// asked states whether istiod serves the credential to a gateway pod.
+func asked(ctx context.Context, t *trial.T, pod string, served bool) error {
+	p, err := t.AttachGatewayPod(ctx, pod)
+	if err != nil {
+		return err
+	}
+	secret := lab.SDSName(t.Subject.Credential)
+	if err := t.AwaitDecision(ctx, p, secret); err != nil {
+		return err
+	}
+	s, err := t.Secret(ctx, p, secret)
+	if err != nil {
+		return err
+	}
+	said, path, err := t.IstiodSaid(ctx, pod+"/"+p.Workload.Namespace, "not authorized to read secrets")
+	if err != nil {
+		return err
+	}
+	if served {
+		s.Fact("state", s.State, Equal(envoy.SecretActive))
+		t.Fact("istiod's refusal", said, BeEmpty(), path)
+		return nil
+	}
+	s.Fact("state", s.State, Not(Equal(envoy.SecretActive)))
+	t.Fact("istiod's refusal", said, ContainSubstring("is not authorized to read secrets"), path)
+	return nil
+}
+
+var _ = Claim("H2-rbac-verbs", func(t *trial.T) trial.Experiment {
+	// A service account of its own for each: istiod remembers a refusal for a
+	// minute (pilot/pkg/credentials/kube, cacheTTL).
+	list, rest := "list-"+trial.Unique(), "rest-"+trial.Unique()
+	pod := list
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.GatewayPod("a gateway whose service account may list Secrets, and neither get nor watch them", list, secretsRole(nil, "list")),
+			t.GatewayPod("a gateway whose service account may get and watch Secrets", rest, secretsRole(nil, "get", "watch")),
+		},
+		Check: func(ctx context.Context, t *trial.T) error { return asked(ctx, t, pod, false) },
+		Cause: func(ctx context.Context, t *trial.T) error {
+			return asked(ctx, t, pod, true)
+		},
+		Control: []lab.Variation{lab.Input("look at the gateway whose service account may get and watch, and not list", func() { pod = rest })},
+	}
+})
+
+var _ = Claim("H2-rbac-names", func(t *trial.T) trial.Experiment {
+	named, all := "named-"+trial.Unique(), "all-"+trial.Unique()
+	pod := named
+	verbs := []string{"get", "watch", "list"}
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.GatewayPod("a gateway whose service account may read this one Secret, by resourceNames", named, secretsRole([]string{t.Subject.Credential}, verbs...)),
+			t.GatewayPod("a gateway whose service account may read all Secrets of the namespace", all, secretsRole(nil, verbs...)),
+		},
+		Check: func(ctx context.Context, t *trial.T) error { return asked(ctx, t, pod, true) },
+		Cause: func(ctx context.Context, t *trial.T) error {
+			return asked(ctx, t, pod, false)
+		},
+		Control: []lab.Variation{lab.Input("look at the gateway whose service account may read all of them", func() { pod = all })},
 	}
 })

@@ -22,6 +22,16 @@ var hop2 = []Claim{
 		Lesson:    "A second Secret of the same name with -cacert at its end wins over it (GetCaCert), and hop 2 then fails with CERTIFICATE_VERIFY_FAILED though the Secret you look at is right. Look at `proxy-config secret` for NAME-cacert.",
 	},
 	{
+		ID: "H2-rbac-verbs", Chapter: Hop2, Section: "§3.1-3", Expected: Refuted,
+		Statement: "The gateway's service account needs get, watch and list on secrets; list alone is not enough.",
+		Lesson:    "istiod asks the API server for one verb, list, on secrets of the gateway's namespace (CredentialsController.Authorize), and reads the Secret itself. A Role with list is enough, and one with get and watch is not.",
+	},
+	{
+		ID: "H2-rbac-names", Chapter: Hop2, Section: "§3.1-3", Expected: Refuted,
+		Statement: "A Role that is narrowed to the one Secret by resourceNames is enough for the gateway's service account.",
+		Lesson:    "istiod's question names no Secret, so RBAC answers no to a Role with resourceNames. The Role has to cover all Secrets of the namespace: keep nothing else there.",
+	},
+	{
 		ID: "H2-gateway-only", Chapter: Hop2, Section: "§3.1-1", Expected: Refuted,
 		Statement: "credentialName works on gateways only: a sidecar cannot originate mutual TLS with it.",
 		Lesson:    "The guide says that a sidecar cannot use credentialName. It can, if the DestinationRule has a workloadSelector that picks it, the Secret is in its namespace and its service account may list Secrets there. So the gateway is not the only place where a client certificate can be used: guard the Secrets by RBAC.",
@@ -67,6 +77,19 @@ var hop2 = []Claim{
 		ID: "H2-crl-2", Chapter: Hop2, Section: "§3.1", Expected: Refuted,
 		Statement: "ca.crl is honoured also in a Secret whose CA is named cacert.",
 		Lesson:    "istiod pairs the names (ExtractRoot): ca.crt with ca.crl, cacert with crl. A ca.crl beside cacert is silently ignored, and the revoked partner keeps its 200. See that the gateway's secret NAME-cacert has a crl.",
+	},
+	{
+		ID: "H2-rotation", Chapter: Hop2, Section: "§3.1, §3.5", Expected: Supported,
+		Statement: "A renewed Secret is picked up without a restart; new connections present the new certificate, and living ones keep the old one.",
+	},
+	{
+		ID: "H2-rotation-bound", Chapter: Hop2, Section: "§3.5, §6", Expected: Supported, Timer: true,
+		Statement: "maxConnectionDuration bounds how long the old certificate is presented after a rotation.",
+	},
+	{
+		ID: "H2-file-certs", Chapter: Hop2, Section: "§3.1", Expected: Refuted,
+		Statement: "Client certificates mounted as files work, and a renewal of them takes a restart of the gateway.",
+		Lesson:    "They work, and need no restart: Istio's agent watches the files and serves them to Envoy over SDS, so a new connection presents the renewed certificate as soon as the kubelet has written it (a minute or so). Only a subPath mount freezes them until a restart.",
 	},
 	{
 		ID: "H2-xfcc", Chapter: Hop2, Section: "", Expected: Supported,

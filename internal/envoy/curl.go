@@ -68,7 +68,25 @@ func ParseCurl(raw []byte) (CurlResult, error) {
 // the other (not with --parallel, which mixes them). Anything after the last
 // trailer is an error, and so is no trailer at all.
 func ParseCurlMany(raw []byte) ([]CurlResult, error) {
-	var results []CurlResult
+	results, rest := splitCurl(raw)
+	if rest = bytes.TrimSpace(rest); len(rest) > 0 || len(results) == 0 {
+		return nil, fmt.Errorf("curl: no trailer after %d transfers: %s", len(results), excerpt(rest))
+	}
+	return results, nil
+}
+
+// ParseCurlStopped is ParseCurlMany for a curl that was stopped: what it had
+// not finished is left out.
+func ParseCurlStopped(raw []byte) ([]CurlResult, error) {
+	results, rest := splitCurl(raw)
+	if len(results) == 0 {
+		return nil, fmt.Errorf("curl: stopped before it had finished a transfer: %s", excerpt(rest))
+	}
+	return results, nil
+}
+
+// splitCurl takes transfers off the front, as long as there is a trailer.
+func splitCurl(raw []byte) (results []CurlResult, rest []byte) {
 	begin := 0 // of the transfer that is being read
 	for at := 0; at < len(raw); {
 		end := len(raw)
@@ -92,10 +110,7 @@ func ParseCurlMany(raw []byte) ([]CurlResult, error) {
 		}
 		at = end
 	}
-	if rest := bytes.TrimSpace(raw[begin:]); len(rest) > 0 || len(results) == 0 {
-		return nil, fmt.Errorf("curl: no trailer after %d transfers: %s", len(results), excerpt(rest))
-	}
-	return results, nil
+	return results, raw[begin:]
 }
 
 // body takes off the newline that separates it from the trailer.

@@ -49,7 +49,7 @@ func (l *Lab) awaitCredential(ctx context.Context) error {
 
 // EnvoyVersion asks the gateway's Envoy what it is.
 func (l *Lab) EnvoyVersion(ctx context.Context) (string, error) {
-	raw, err := l.Gateway.Admin(ctx, "/server_info")
+	raw, err := l.Gateway.Admin(ctx, observe.ServerPath)
 	if err != nil {
 		return "", err
 	}

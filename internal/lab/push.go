@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
+	"twohop/internal/envoy"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
 )
@@ -44,6 +46,43 @@ func awaitPush(ctx context.Context, p *observe.Proxy, host string) error {
 	})
 	if err != nil {
 		return fmt.Errorf("wait until %s/%s has what was written: %w", p.Workload.Namespace, p.Pod, err)
+	}
+	return nil
+}
+
+// awaitWarm waits until what a proxy was pushed is in use: the previous cluster
+// serves until the new one's names are resolved and its secrets are there. A
+// proxy that lacks a secret is not waited for. Whoever varies secrets waits for
+// them (Holding), and may want one never to come.
+func awaitWarm(ctx context.Context, p *observe.Proxy) error {
+	err := poll(ctx, func() (bool, string, error) {
+		raw, err := p.Admin(ctx, observe.WarmingPath)
+		if err != nil {
+			return false, "", err
+		}
+		stats, err := envoy.ParseStats(raw)
+		if err != nil {
+			return false, "", err
+		}
+		warming, ok := stats.Value(warmingStat)
+		if !ok {
+			return false, "", fmt.Errorf("Envoy shows no %s: the pod needs proxyStatsMatcher", warmingStat)
+		}
+		if warming == 0 {
+			return true, "", nil
+		}
+		if raw, err = p.Admin(ctx, observe.SecretsDumpPath); err != nil {
+			return false, "", err
+		}
+		secrets, err := envoy.ParseSecrets(raw)
+		if err != nil {
+			return false, "", err
+		}
+		lacks := slices.ContainsFunc(secrets, func(s envoy.Secret) bool { return s.State == envoy.SecretWarming })
+		return lacks, fmt.Sprintf("%d clusters warm, and no secret is lacking", warming), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the clusters of %s/%s are warm: %w", p.Workload.Namespace, p.Pod, err)
 	}
 	return nil
 }
@@ -90,6 +129,8 @@ func pushed(stats, host string) (done bool, last string, err error) {
 const (
 	cdsStat = "cluster_manager.cds"
 	ldsStat = "listener_manager.lds"
+
+	warmingStat = "cluster_manager.warming_clusters"
 )
 
 // pushNumber takes the counter from istiod's version "2026-11-23T16:10:11Z/37".
@@ -100,11 +141,6 @@ func pushNumber(version string) (uint64, error) {
 		return 0, fmt.Errorf("istiod's config version %q is not <time>/<number>", version)
 	}
 	return n, nil
-}
-
-// Poll asks a proxy until the answer is yes, as the lab's own waits do.
-func Poll(ctx context.Context, ask func() (done bool, last string, err error)) error {
-	return poll(ctx, ask)
 }
 
 // poll asks until the answer is yes. An error ends it at once; when ctx ends,

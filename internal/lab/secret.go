@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -97,8 +98,10 @@ func SDSCAName(secret string) string { return SDSName(secret) + "-cacert" }
 func (l *Lab) AwaitSerial(ctx context.Context, p *observe.Proxy, secret, serial string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Secret, fmt.Errorf("%v went by", Timeouts.Secret))
 	defer cancel()
-	err := AwaitSecret(ctx, p, secret, func(s envoy.Secret) bool {
-		return s.State == envoy.SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == serial
+	err := AwaitSecret(ctx, p, func(all []envoy.Secret) bool {
+		return slices.ContainsFunc(all, func(s envoy.Secret) bool {
+			return s.Name == secret && s.State == envoy.SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == serial
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("%s/%s has no ACTIVE secret %s with serial %s: %w", p.Workload.Namespace, p.Pod, secret, serial, err)
@@ -106,8 +109,8 @@ func (l *Lab) AwaitSerial(ctx context.Context, p *observe.Proxy, secret, serial 
 	return nil
 }
 
-// AwaitSecret waits until one of a proxy's SDS secrets is as wanted.
-func AwaitSecret(ctx context.Context, p *observe.Proxy, name string, wanted func(envoy.Secret) bool) error {
+// AwaitSecret waits until a proxy's SDS secrets are as wanted.
+func AwaitSecret(ctx context.Context, p *observe.Proxy, wanted func([]envoy.Secret) bool) error {
 	return poll(ctx, func() (bool, string, error) {
 		raw, err := p.Admin(ctx, observe.SecretsDumpPath)
 		if err != nil {
@@ -119,12 +122,9 @@ func AwaitSecret(ctx context.Context, p *observe.Proxy, name string, wanted func
 		}
 		var seen []string
 		for _, s := range all {
-			if s.Name == name && wanted(s) {
-				return true, "", nil
-			}
 			seen = append(seen, fmt.Sprintf("%s %s", s.Name, s.State))
 		}
-		return false, strings.Join(seen, ", "), nil
+		return wanted(all), strings.Join(seen, ", "), nil
 	})
 }
 

@@ -47,12 +47,11 @@ func AttachPod(ctx context.Context, client *kube.Client, w subject.Workload, pod
 	if err != nil {
 		return nil, err
 	}
-	return NewProxy(w, pod, ip, log, fmt.Sprintf("http://127.0.0.1:%d", port)), nil
-}
-
-// NewProxy is a proxy whose admin API answers at a URL.
-func NewProxy(w subject.Workload, pod, ip string, log *Log, admin string) *Proxy {
-	return &Proxy{Workload: w, Pod: pod, IP: ip, Log: log, admin: admin, http: &http.Client{Timeout: 10 * time.Second}}
+	return &Proxy{
+		Workload: w, Pod: pod, IP: ip, Log: log,
+		admin: fmt.Sprintf("http://127.0.0.1:%d", port),
+		http:  &http.Client{Timeout: 10 * time.Second},
+	}, nil
 }
 
 // Admin asks Envoy's admin API, for example "/config_dump?resource=dynamic_active_clusters".
@@ -95,5 +94,7 @@ const (
 	SecretsDumpPath = "/config_dump?mask=dynamic_active_secrets,dynamic_warming_secrets"
 	HostsPath       = "/clusters?format=json"
 	ConfigPath      = "/config_dump"
+	ServerPath      = "/server_info"
+	WarmingPath     = "/stats?filter=^cluster_manager.warming_clusters$"
 	VersionsPath    = "/stats?filter=version_text$&type=TextReadouts"
 )

@@ -90,11 +90,14 @@ func Do(ctx context.Context, client *kube.Client, s subject.Subject, pod string,
 // DoAll makes a request and those that follow it on its connection. There is a
 // reply for each of them, in order; every reply's Raw is all that curl printed.
 func DoAll(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
-	stdout, stderr, execErr := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container, Arguments(s, r)...)
-	results, err := envoy.ParseCurlMany(stdout)
-	if want := 1 + len(r.More); err == nil && len(results) != want {
-		err = fmt.Errorf("curl reports %d requests, and %d were made", len(results), want)
-	}
+	return do(ctx, client, s, pod, r, Arguments(s, r), envoy.ParseCurlMany)
+}
+
+func do(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request, command []string,
+	parse func([]byte) ([]envoy.CurlResult, error),
+) (replies []Reply, raw, stderr []byte, err error) {
+	stdout, stderr, execErr := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container, command...)
+	results, err := parse(stdout)
 	if err != nil {
 		if execErr != nil {
 			err = fmt.Errorf("%w (%w)", err, execErr)
@@ -106,6 +109,28 @@ func DoAll(ctx context.Context, client *kube.Client, s subject.Subject, pod stri
 	}
 	return replies, stdout, stderr, nil
 }
+
+// DoUntilStopped is DoAll, but Stop may end it early; there is a reply for each
+// request that was over by then.
+func DoUntilStopped(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
+	// --no-buffer: what a stopped curl has not written out is lost.
+	r.Args = append([]string{"--no-buffer"}, r.Args...)
+	command := append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, pidFile(r)}, Arguments(s, r)...)
+	return do(ctx, client, s, pod, r, command, envoy.ParseCurlStopped)
+}
+
+// Stop ends the requests of DoUntilStopped. That they have ended by themselves
+// is an error: then there were too few of them for what was waited for.
+func Stop(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) error {
+	_, _, err := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container,
+		"sh", "-c", `kill "$(cat "$0")" && rm "$0"`, pidFile(r))
+	if err != nil {
+		return fmt.Errorf("stop the %d requests from %s on: %w", 1+len(r.More), r.Token, err)
+	}
+	return nil
+}
+
+func pidFile(r Request) string { return "/tmp/" + r.Token + ".pid" }
 
 // Command is what a person would type to make the request.
 func Command(s subject.Subject, r Request) string {

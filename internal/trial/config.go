@@ -63,9 +63,6 @@ func (t *T) Clusters(ctx context.Context, p *observe.Proxy) ([]*envoy.Cluster, s
 	return dump.Clusters(), path, nil
 }
 
-// Path is where the proxy's clusters were kept.
-func (c *Cluster) Path() string { return c.path }
-
 // Fact states a fact about the cluster.
 func (c *Cluster) Fact(name string, seen any, want types.GomegaMatcher) bool {
 	return c.t.Fact(fmt.Sprintf("%s, %s: %s", c.who, c.Name, name), seen, want, c.path)
@@ -103,6 +100,9 @@ type Secret struct {
 func (s *Secret) Fact(name string, seen any, want types.GomegaMatcher) bool {
 	return s.t.Fact(fmt.Sprintf("%s, secret %s: %s", s.who, s.Name, name), seen, want, s.path)
 }
+
+// Evidence is where the proxy's secrets were kept.
+func (s *Secret) Evidence() string { return s.path }
 
 // Secret reads one SDS secret of a proxy.
 func (t *T) Secret(ctx context.Context, p *observe.Proxy, name string) (*Secret, error) {

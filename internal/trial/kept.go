@@ -26,12 +26,13 @@ type Kept struct {
 	raw, stderr []byte
 	err         error
 	command     string
+	kind        string // of the evidence that raw is
 }
 
 // Keep starts a client that makes n requests, at most one in each pace (of at
 // least a millisecond and at most a second, dividing it).
 func (t *T) Keep(ctx context.Context, n int, pace time.Duration) *Kept {
-	k := &Kept{t: t, done: make(chan struct{})}
+	k := &Kept{t: t, done: make(chan struct{}), kind: verdict.KindCurl}
 	for range n {
 		token := probe.NewToken()
 		k.tokens, k.traces = append(k.tokens, token), append(k.traces, t.Begin(token, t.Sidecar))
@@ -61,7 +62,7 @@ func (k *Kept) Calls(ctx context.Context) ([]*Call, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for a kept client's %d requests: %w", len(k.tokens), context.Cause(ctx))
 	}
-	path, err := k.t.Save("curl.txt", verdict.KindCurl, verdict.WitnessClient, k.command, k.raw)
+	path, err := k.t.Save("curl.txt", k.kind, verdict.WitnessClient, k.command, k.raw)
 	if err != nil {
 		return nil, err
 	}

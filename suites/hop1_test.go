@@ -2,11 +2,15 @@ package suites
 
 import (
 	"context"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
 
+	"twohop/internal/envoy"
 	"twohop/internal/lab"
+	"twohop/internal/observe"
 	"twohop/internal/trial"
 )
 
@@ -197,3 +201,126 @@ func hop1HTTP(t *trial.T, change string, http *networking.ConnectionPoolSettings
 		dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].ConnectionPool.Http = http
 	})
 }
+
+var _ = Claim("H1-per-pod", func(t *trial.T) trial.Experiment {
+	// A limit of one request at a time and one request that is held use the
+	// limit up. maxConnections would not do: each of Envoy's worker threads may
+	// open one connection beyond it (source/common/conn_pool/conn_pool_base.cc,
+	// tryCreateNewConnection).
+	const held = "x-hold: yes"
+	var call *trial.Call
+	sameAsHeld := false
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.SecondClient("run a second application pod"),
+			hop1HTTP(t, "allow one request at a time on hop 1", &networking.ConnectionPoolSettings_HTTPSettings{Http2MaxRequests: 1}),
+			t.VirtualService("delay requests with a header of ours at the gateway", func(vs *networking.VirtualService) {
+				delayed := vs.Http[1].DeepCopy()
+				delayed.Match[0].Headers = map[string]*networking.StringMatch{"x-hold": {MatchType: &networking.StringMatch_Exact{Exact: "yes"}}}
+				delayed.Fault = &networking.HTTPFaultInjection{Delay: &networking.HTTPFaultInjection_Delay{
+					HttpDelayType: &networking.HTTPFaultInjection_Delay_FixedDelay{FixedDelay: durationpb.New(time.Minute)},
+					Percentage:    &networking.Percent{Value: 100},
+				}}
+				vs.Http = []*networking.HTTPRoute{vs.Http[0], delayed, vs.Http[1]}
+			}),
+		},
+		Check: func(ctx context.Context, t *trial.T) error {
+			for _, p := range []*observe.Proxy{t.Sidecar, t.Second.Sidecar} {
+				hop1, err := t.Cluster(ctx, p, t.Subject.Hop1Cluster())
+				if err != nil {
+					return err
+				}
+				hop1.Fact("maxConnections", hop1.Pool.MaxConnections, Equal(t.Subject.Hop1Pool.MaxConnections))
+				hop1.Fact("maxRequests", hop1.Pool.MaxRequests, Equal(uint32(1)))
+			}
+			busy, err := t.Hold(ctx, t.Sidecar, t.Subject.Hop1Cluster(), held)
+			if err != nil {
+				return err
+			}
+			from := t.Second.Sidecar
+			if sameAsHeld {
+				from = t.Sidecar
+			}
+			if call, err = t.CallFrom(ctx, from); err != nil {
+				return err
+			}
+			call.Fact("curl, while a pod's one request is under way: HTTP status", call.HTTPCode, Equal(200))
+			return busy.Release(ctx)
+		},
+		Control: []lab.Variation{lab.Input("call from the pod whose request is under way", func() { sameAsHeld = true })},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(503))
+			call.Fact("sidecar: response flags", trial.Flags(call.Left()), Equal("UO"))
+			call.Fact("sidecar: response code details", call.Left().ResponseCodeDetails, ContainSubstring("overflow"))
+			call.Fact("gateway: requests of this token", len(call.Gateway), Equal(0))
+			return nil
+		},
+	}
+})
+
+var _ = Claim("H1-http", func(t *trial.T) trial.Experiment {
+	const requests, perConnection = 4, 2
+	var hop1 *trial.Cluster
+	var calls []*trial.Call
+	connections := func() int { return distinct(calls, func(c *trial.Call) any { return *c.Through().ConnectionID }) }
+	return trial.Experiment{
+		Arrange: []lab.Variation{hop1HTTP(t, "give hop 1 http settings", &networking.ConnectionPoolSettings_HTTPSettings{
+			MaxRequestsPerConnection: perConnection, IdleTimeout: durationpb.New(900 * time.Second),
+		})},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if hop1, err = t.Cluster(ctx, t.Sidecar, t.Subject.Hop1Cluster()); err != nil {
+				return err
+			}
+			hop1.Fact("idleTimeout", hop1.Pool.IdleTimeout, Equal(900*time.Second))
+			hop1.Fact("maxRequestsPerConnection", hop1.Pool.MaxRequestsPerConnection, Equal(uint32(perConnection)))
+			if calls, err = t.Keep(ctx, requests, time.Millisecond).Calls(ctx); err != nil {
+				return err
+			}
+			calls[0].Fact("gateway: connections of hop 1 for four requests of one client", connections(), Equal(requests/perConnection))
+			return nil
+		},
+		Control: []lab.Variation{hop1HTTP(t, "drop the http settings", nil)},
+		Cause: func(_ context.Context, t *trial.T) error {
+			hop1.Fact("maxRequestsPerConnection", hop1.Pool.MaxRequestsPerConnection, BeNil())
+			calls[0].Fact("gateway: connections of hop 1 for four requests of one client", connections(), Equal(1))
+			return nil
+		},
+	}
+})
+
+// distinct counts the values of a key over calls.
+func distinct(calls []*trial.Call, key func(*trial.Call) any) int {
+	seen := map[any]bool{}
+	for _, c := range calls {
+		seen[key(c)] = true
+	}
+	return len(seen)
+}
+
+var _ = Claim("H1-protocol", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	var hop1 *trial.Cluster
+	return trial.Experiment{
+		Arrange: []lab.Variation{t.GatewayPortName("name the gateway Service's port http2", "http2")},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if hop1, err = t.Cluster(ctx, t.Sidecar, t.Subject.Hop1Cluster()); err != nil {
+				return err
+			}
+			hop1.Fact("HTTP version", hop1.Pool.Protocol, Equal(envoy.ProtocolHTTP2))
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(200))
+			call.Fact("sidecar: protocol of hop 1", call.Left().UpstreamProtocol, Equal("HTTP/2"))
+			call.Fact("gateway: protocol of hop 1", call.Through().Protocol, Equal("HTTP/2"))
+			return nil
+		},
+		Control: []lab.Variation{t.GatewayPortName("name it https", "https")},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(200))
+			call.Fact("sidecar: protocol of hop 1", call.Left().UpstreamProtocol, Equal("HTTP/1.1"))
+			call.Fact("gateway: protocol of hop 1", call.Through().Protocol, Equal("HTTP/1.1"))
+			return nil
+		},
+	}
+})

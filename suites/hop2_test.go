@@ -658,8 +658,8 @@ func (r *rotation) since() (after []*trial.Call) {
 	return after
 }
 
-// distinct are the values that calls have, in order of their first appearance.
-func distinct[V comparable](calls []*trial.Call, value func(*trial.Call) V) (found []V) {
+// values are the values that calls have, in order of their first appearance.
+func values[V comparable](calls []*trial.Call, value func(*trial.Call) V) (found []V) {
 	for _, c := range calls {
 		if v := value(c); !slices.Contains(found, v) {
 			found = append(found, v)
@@ -705,14 +705,14 @@ var _ = Claim("H2-rotation", func(t *trial.T) trial.Experiment {
 			anew.Fact("a new connection: same gateway pod", anew.Arrived().Peer, Equal(r.kept[0].Arrived().Peer))
 			first, since := r.kept[0], r.since()
 			first.Fact("living connection: requests after the gateway had the new certificate", len(since), BeNumerically(">", 0))
-			first.Fact("living connection: partner's connections", len(distinct(r.kept, connectionOf)), Equal(1))
-			first.Fact("living connection: certificate stays the old one", slices.Equal(distinct(since, serialOf), []string{r.old.Serial()}), BeTrue())
+			first.Fact("living connection: partner's connections", len(values(r.kept, connectionOf)), Equal(1))
+			first.Fact("living connection: certificate stays the old one", slices.Equal(values(since, serialOf), []string{r.old.Serial()}), BeTrue())
 			return nil
 		},
 		Control: []lab.Variation{everyRequestAnew(t, "every request gets a connection of its own")},
 		Cause: func(ctx context.Context, t *trial.T) error {
-			r.kept[0].Fact("partner's connections, one for each request", len(distinct(r.kept, connectionOf)), Equal(len(r.kept)))
-			r.kept[0].Fact("certificates presented, the old and then the new", distinct(r.kept, serialOf), Equal([]string{r.old.Serial(), r.new.Serial()}))
+			r.kept[0].Fact("partner's connections, one for each request", len(values(r.kept, connectionOf)), Equal(len(r.kept)))
+			r.kept[0].Fact("certificates presented, the old and then the new", values(r.kept, serialOf), Equal([]string{r.old.Serial(), r.new.Serial()}))
 			return nil
 		},
 	}
@@ -772,7 +772,7 @@ var _ = Claim("H2-rotation-bound", func(t *trial.T) trial.Experiment {
 		Control: []lab.Variation{maxDuration("drop maxConnectionDuration", nil)},
 		Cause: func(_ context.Context, t *trial.T) error {
 			final := r.kept[len(r.kept)-1]
-			final.Fact("partner's connections", len(distinct(r.kept, connectionOf)), Equal(1))
+			final.Fact("partner's connections", len(values(r.kept, connectionOf)), Equal(1))
 			final.Fact("certificate at the end is the old one", serialOf(final) == r.old.Serial(), BeTrue())
 			final.Fact("old certificate, last presented after the rotation", at(final).Sub(r.at), BeNumerically(">", bound))
 			return nil

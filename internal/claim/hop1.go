@@ -27,4 +27,16 @@ var hop1 = []Claim{
 		Statement: "ISTIO_MUTUAL at the gateway keeps callers out that were not meant to leave.",
 		Lesson:    "The guide calls hop 1 the point where it is settled who leaves. ISTIO_MUTUAL asks for some certificate of the mesh and no more: without an AuthorizationPolicy any workload with a sidecar leaves with the partner's certificate. Put an ALLOW policy with the callers' principals on the gateway.",
 	},
+	{
+		ID: "H1-per-pod", Chapter: Hop1, Section: "§2.2", Expected: Supported,
+		Statement: "Hop 1's limits are counted by each client pod for itself: one pod at its limit takes nothing from another.",
+	},
+	{
+		ID: "H1-http", Chapter: Hop1, Section: "§2.2", Expected: Supported,
+		Statement: "The http settings of hop 1's connectionPool take effect, because the gateway ends hop 1 and both ends speak HTTP.",
+	},
+	{
+		ID: "H1-protocol", Chapter: Hop1, Expected: Supported,
+		Statement: "Hop 1's HTTP version follows the name of the gateway Service's port: named http2 it is HTTP/2, named https it is HTTP/1.1.",
+	},
 }

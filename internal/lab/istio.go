@@ -1,11 +1,16 @@
 package lab
 
 import (
+	"context"
+	"fmt"
+	"time"
+
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
 	istiotype "istio.io/api/type/v1beta1"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"twohop/internal/subject"
@@ -22,6 +27,25 @@ func AddDestinationRule(change, namespace, name string, spec *networking.Destina
 	return Add(change, &istio.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}, Spec: *spec.DeepCopy()})
 }
 
+// AddYounger puts a DestinationRule beside one of the subject's, for the same host
+// and younger than it: creation times are whole seconds, and among equals
+// istiod goes by name (pilot/pkg/model, sortConfigBySelectorAndCreationTime).
+func (l *Lab) AddYounger(change, than, name string, spec *networking.DestinationRule) Variation {
+	add := AddDestinationRule(change, l.home.Gateway.Namespace, name, spec)
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		older := &istio.DestinationRule{}
+		if err := l.Kube.Objects().Get(ctx, than, l.home.Gateway.Namespace, older); err != nil {
+			return Applied{}, fmt.Errorf("look up the age of DestinationRule %s: %w", than, err)
+		}
+		select {
+		case <-time.After(time.Until(older.CreationTimestamp.Add(time.Second))):
+		case <-ctx.Done():
+			return Applied{}, fmt.Errorf("wait until DestinationRule %s is a second old: %w", than, context.Cause(ctx))
+		}
+		return add.do(ctx, l)
+	}}
+}
+
 // RemoveDestinationRule takes one of the subject's away.
 func (l *Lab) RemoveDestinationRule(change, name string) Variation {
 	return Remove(change, &istio.DestinationRule{ObjectMeta: l.inGateway(name)})
@@ -36,9 +60,17 @@ func (l *Lab) BaselineDestinationRule(name string) *networking.DestinationRule {
 	return dr.Spec.DeepCopy()
 }
 
-// SidecarScope limits what the proxies of the application's namespace see and may do.
-func (l *Lab) SidecarScope(change string, spec *networking.Sidecar) Variation {
-	return Add(change, &istio.Sidecar{ObjectMeta: metav1.ObjectMeta{Name: "scope", Namespace: l.home.Client.Namespace}, Spec: *spec.DeepCopy()})
+// Scope limits what the application's sidecar sees and where it lets calls go. Hosts
+// are "namespace/name", as in a Sidecar resource; the lab's sentinel stays visible.
+func (l *Lab) Scope(change string, mode networking.OutboundTrafficPolicy_Mode, hosts ...string) Variation {
+	hosts = append(hosts[:len(hosts):len(hosts)], l.home.Gateway.Namespace+"/*."+sentinelDomain)
+	return Add(change, &istio.Sidecar{
+		ObjectMeta: metav1.ObjectMeta{Name: "scope", Namespace: l.home.Client.Namespace},
+		Spec: networking.Sidecar{
+			Egress:                []*networking.IstioEgressListener{{Hosts: hosts}},
+			OutboundTrafficPolicy: &networking.OutboundTrafficPolicy{Mode: mode},
+		},
+	})
 }
 
 // AllowAtGateway puts an AuthorizationPolicy on the gateway that lets only
@@ -56,6 +88,20 @@ func (l *Lab) AllowAtGateway(change string, callers ...subject.Workload) Variati
 			Action:   security.AuthorizationPolicy_ALLOW,
 			Rules:    []*security.Rule{{From: []*security.Rule_From{{Source: source}}}},
 		},
+	})
+}
+
+// GatewayPortName renames the port of the gateway's Service.
+func (l *Lab) GatewayPortName(change, name string) Variation {
+	return Edit(change, l.home.Gateway.Namespace, l.home.GatewayService, func(s *corev1.Service) { s.Spec.Ports[0].Name = name })
+}
+
+// AddHTTPService puts a Service with HTTP on port 80 and nothing behind it into
+// the gateway's namespace.
+func (l *Lab) AddHTTPService(change, name string) Variation {
+	return Add(change, &corev1.Service{
+		ObjectMeta: l.inGateway(name),
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
 	})
 }
 

@@ -143,6 +143,11 @@ func pushNumber(version string) (uint64, error) {
 	return n, nil
 }
 
+// Poll asks a proxy until the answer is yes, as the lab's own waits do.
+func Poll(ctx context.Context, ask func() (done bool, last string, err error)) error {
+	return poll(ctx, ask)
+}
+
 // poll asks until the answer is yes. An error ends it at once; when ctx ends,
 // the error says what was last seen.
 func poll(ctx context.Context, ask func() (done bool, last string, err error)) error {

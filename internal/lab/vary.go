@@ -284,7 +284,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
 	defer cancel()
 	l.sentinel++
-	host := fmt.Sprintf("s%d-%d.sentinel.invalid", time.Now().UnixNano(), l.sentinel)
+	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, sentinelDomain)
 	se := &istio.ServiceEntry{
 		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
 		Spec: networking.ServiceEntry{
@@ -313,7 +313,10 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	return nil
 }
 
-const sentinelPort = 15999
+const (
+	sentinelPort   = 15999
+	sentinelDomain = "sentinel.invalid"
+)
 
 // newObject makes an empty object of a pointer type.
 func newObject[T k8s.Object]() T {
@@ -363,9 +366,15 @@ func Manifest(objects ...k8s.Object) ([]byte, error) {
 		o.SetCreationTimestamp(metav1.Time{})
 		o.SetGeneration(0)
 		if secret, ok := o.(*corev1.Secret); ok {
+			const leftOut = "left out: a key of the lab's own, throw-away PKI\n"
 			for name := range secret.Data {
 				if strings.HasSuffix(name, "key") {
-					secret.Data[name] = []byte("left out: a key of the lab's own, throw-away PKI\n")
+					secret.Data[name] = []byte(leftOut)
+				}
+			}
+			for name := range secret.StringData {
+				if strings.HasSuffix(name, "key") {
+					secret.StringData[name] = leftOut
 				}
 			}
 		}

@@ -35,13 +35,15 @@ func Follow(ctx context.Context, client *kube.Client, namespace, pod, container 
 	if err != nil {
 		return nil, fmt.Errorf("follow the log of %s/%s (%s): %w", namespace, pod, container, err)
 	}
-	l := &Log{
-		Who:     fmt.Sprintf("%s/%s (%s)", namespace, pod, container),
-		Command: fmt.Sprintf("kubectl logs -n %s %s -c %s", namespace, pod, container),
-		changed: make(chan struct{}),
-	}
+	return NewLog(fmt.Sprintf("%s/%s (%s)", namespace, pod, container),
+		fmt.Sprintf("kubectl logs -n %s %s -c %s", namespace, pod, container), stream), nil
+}
+
+// NewLog reads a stream, which it closes, as a log.
+func NewLog(who, command string, stream io.ReadCloser) *Log {
+	l := &Log{Who: who, Command: command, changed: make(chan struct{})}
 	go l.read(stream)
-	return l, nil
+	return l
 }
 
 func (l *Log) read(stream io.ReadCloser) {

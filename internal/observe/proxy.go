@@ -47,11 +47,12 @@ func AttachPod(ctx context.Context, client *kube.Client, w subject.Workload, pod
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{
-		Workload: w, Pod: pod, IP: ip, Log: log,
-		admin: fmt.Sprintf("http://127.0.0.1:%d", port),
-		http:  &http.Client{Timeout: 10 * time.Second},
-	}, nil
+	return NewProxy(w, pod, ip, log, fmt.Sprintf("http://127.0.0.1:%d", port)), nil
+}
+
+// NewProxy is a proxy whose admin API answers at a URL.
+func NewProxy(w subject.Workload, pod, ip string, log *Log, admin string) *Proxy {
+	return &Proxy{Workload: w, Pod: pod, IP: ip, Log: log, admin: admin, http: &http.Client{Timeout: 10 * time.Second}}
 }
 
 // Admin asks Envoy's admin API, for example "/config_dump?resource=dynamic_active_clusters".

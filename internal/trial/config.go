@@ -63,6 +63,9 @@ func (t *T) Clusters(ctx context.Context, p *observe.Proxy) ([]*envoy.Cluster, s
 	return dump.Clusters(), path, nil
 }
 
+// Path is where the proxy's clusters were kept.
+func (c *Cluster) Path() string { return c.path }
+
 // Fact states a fact about the cluster.
 func (c *Cluster) Fact(name string, seen any, want types.GomegaMatcher) bool {
 	return c.t.Fact(fmt.Sprintf("%s, %s: %s", c.who, c.Name, name), seen, want, c.path)

@@ -47,7 +47,7 @@ func notAnswering(ctx context.Context, err error) error {
 }
 
 func aptGet(ctx context.Context, apt string, args ...string) error {
-	cmd := Process(ctx, apt, append([]string{"-q", "-o", "Acquire::Retries=2", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
+	cmd := Process(ctx, apt, append([]string{"-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

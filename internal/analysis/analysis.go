@@ -62,9 +62,18 @@ func About(all []Message, namespaces ...string) []Message {
 	return slices.DeleteFunc(slices.Clone(all), func(m Message) bool { return !slices.Contains(namespaces, m.Namespace()) })
 }
 
-// Beyond keeps the messages that are not among the known ones.
+// Beyond keeps the messages that the known ones do not account for. Two messages
+// are alike if code and object are: texts quote the value at fault.
 func Beyond(all, known []Message) []Message {
-	return slices.DeleteFunc(slices.Clone(all), func(m Message) bool { return slices.Contains(known, m) })
+	left := map[[2]string]int{}
+	for _, m := range known {
+		left[[2]string{m.Code, m.Origin}]++
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(m Message) bool {
+		k := [2]string{m.Code, m.Origin}
+		left[k]--
+		return left[k] >= 0
+	})
 }
 
 // Codes lists the messages' codes and objects ("IST0129 DestinationRule ns/name"), sorted, each once.

@@ -92,7 +92,7 @@ func (c Claim) Expect(istioVersion string) Verdict {
 // All returns every claim in registry order. The caller owns the slice.
 func All() []Claim {
 	var all []Claim
-	for _, chapter := range [][]Claim{goals, hop1, hop2, pool, traps, field} {
+	for _, chapter := range [][]Claim{goals, hop1, hop2, pool, traps, alignment, field} {
 		all = append(all, chapter...)
 	}
 	return all

@@ -284,3 +284,31 @@ func (c rawChain) chain() FilterChain {
 	}
 	return out
 }
+
+// ParseListenerPorts reads an answer of GET /listeners?format=json: the TCP
+// ports that the proxy has bound, in Envoy's order.
+func ParseListenerPorts(raw []byte) ([]int, error) {
+	var top struct {
+		Statuses *[]struct {
+			Name  string `json:"name"`
+			Local struct {
+				Socket *struct {
+					Port int `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := json.Unmarshal(raw, &top); err != nil {
+		return nil, fmt.Errorf("listeners: %w: %s", err, excerpt(raw))
+	}
+	if top.Statuses == nil {
+		return nil, fmt.Errorf("listeners: no listener_statuses in %s", excerpt(raw))
+	}
+	var ports []int
+	for _, l := range *top.Statuses {
+		if l.Local.Socket != nil {
+			ports = append(ports, l.Local.Socket.Port)
+		}
+	}
+	return ports, nil
+}

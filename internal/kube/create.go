@@ -27,7 +27,7 @@ func (c *Client) TryCreate(ctx context.Context, document string) (accepted bool,
 		return false, "", nil, fmt.Errorf("the document has no readable metadata: %w", err)
 	}
 	kind := schema.FromAPIVersionAndKind(meta.APIVersion, meta.Kind)
-	mapping, err := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.Typed.Discovery())).RESTMapping(kind.GroupKind(), kind.Version)
+	mapping, err := c.mapper().RESTMapping(kind.GroupKind(), kind.Version)
 	if err != nil {
 		return false, "", nil, fmt.Errorf("find the resource of %s: %w", kind, err)
 	}
@@ -45,4 +45,12 @@ func (c *Client) TryCreate(ctx context.Context, document string) (accepted bool,
 	default:
 		return false, "", raw, fmt.Errorf("ask the API server about a %s: %w", kind.Kind, err)
 	}
+}
+
+// mapper knows the API's resources; it asks for them once.
+func (c *Client) mapper() *restmapper.DeferredDiscoveryRESTMapper {
+	c.mapping.Do(func() {
+		c.mapped = restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(c.Typed.Discovery()))
+	})
+	return c.mapped
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -41,6 +43,8 @@ type Client struct {
 	Kubeconfig string
 	resources  *resources.Resources
 	distort    func(stdout []byte) []byte
+	mapping    sync.Once
+	mapped     *restmapper.DeferredDiscoveryRESTMapper
 }
 
 // Distort makes commands print something else from now on; nil ends it.

@@ -79,6 +79,7 @@ type Lab struct {
 	touched  map[key]k8s.Object // nil: not part of the baseline
 	undo     []func(*Lab)       // ends of distortions
 	rolling  map[key]bool       // Deployments whose pods may be other ones now
+	moved    bool               // a Service was changed, so its endpoints will be
 	sentinel int
 }
 

@@ -217,8 +217,15 @@ func (l *Lab) Vary(ctx context.Context, variations ...Variation) ([]Applied, err
 	return done, l.Barrier(ctx)
 }
 
-// settle waits for the pods of Deployments that were changed, and attaches to them.
+// settle waits for the pods of Deployments that were changed, and attaches to
+// them; and for the endpoints of a changed Service.
 func (l *Lab) settle(ctx context.Context) error {
+	if l.moved {
+		if err := l.awaitEndpoints(ctx); err != nil {
+			return err
+		}
+		l.moved = false
+	}
 	if len(l.rolling) == 0 {
 		return nil
 	}
@@ -234,6 +241,23 @@ func (l *Lab) settle(ctx context.Context) error {
 // Restore puts back whatever variations touched, and waits until the proxies
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
+	second := l.Second.Gateway != nil
+	if err := l.putBack(ctx); err != nil {
+		return err
+	}
+	if err := l.settle(ctx); err != nil {
+		return err
+	}
+	if second {
+		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {
+			return err
+		}
+	}
+	return l.Barrier(ctx)
+}
+
+// putBack writes the baseline over whatever was touched, and waits for nothing.
+func (l *Lab) putBack(ctx context.Context) error {
 	for _, undo := range l.undo {
 		undo(l)
 	}
@@ -253,23 +277,15 @@ func (l *Lab) Restore(ctx context.Context) error {
 				delete(l.rolling, k)
 			}
 		}
+		l.moved = l.moved || k.kind == "Service"
 		delete(l.touched, k)
 	}
-	second := l.Second.Gateway != nil
 	l.Second.Gateway = nil
 	if l.Subject.Gateway != l.home.Gateway {
 		l.Subject = l.home
 		l.rolling[key{"Deployment", l.home.Gateway.Namespace, l.home.Gateway.Deployment}] = true
 	}
-	if err := l.settle(ctx); err != nil {
-		return err
-	}
-	if second {
-		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {
-			return err
-		}
-	}
-	return l.Barrier(ctx)
+	return nil
 }
 
 // Touched reports whether anything differs from the baseline.
@@ -332,6 +348,7 @@ func named(o k8s.Object, namespace, name string) k8s.Object {
 func (l *Lab) touch(o k8s.Object) {
 	k := keyOf(o)
 	l.touched[k] = o.DeepCopyObject().(k8s.Object)
+	l.moved = l.moved || k.kind == "Service"
 	if k.kind == "Deployment" {
 		l.rolling[k] = true
 	}

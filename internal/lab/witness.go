@@ -90,12 +90,16 @@ func (l *Lab) gateways() []*observe.Proxy {
 // flushGateway opens a TLS connection to a gateway with a name that no filter
 // chain has: the gateway refuses it, and its access log says so in a line with that name.
 func (l *Lab) flushGateway(ctx context.Context, gateway *observe.Proxy) error {
+	target, err := trafficPort(ctx, gateway)
+	if err != nil || target == 0 { // without a listener nothing can be on its way into the log
+		return err
+	}
 	name := probe.NewToken() + ".flush.invalid"
 	// A port-forward ends with the first connection that fails, and this one
 	// has to: each flush gets its own.
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	port, err := l.Kube.Forward(ctx, gateway.Workload.Namespace, gateway.Pod, l.Subject.GatewayPort)
+	port, err := l.Kube.Forward(ctx, gateway.Workload.Namespace, gateway.Pod, target)
 	if err != nil {
 		return err
 	}

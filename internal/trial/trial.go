@@ -140,6 +140,14 @@ func (t *T) vary(ctx context.Context, variations []lab.Variation) error {
 		return nil
 	}
 	applied, err := t.Vary(ctx, variations...)
+	if keepErr := t.applied(variations, applied); keepErr != nil {
+		return keepErr
+	}
+	return err
+}
+
+// applied writes into the script what was changed, and keeps the documents.
+func (t *T) applied(variations []lab.Variation, applied []lab.Applied) error {
 	for i, a := range applied {
 		t.script.add(variations[i].Change, a.Command, a.YAML)
 		if len(a.YAML) > 0 {
@@ -148,7 +156,7 @@ func (t *T) vary(ctx context.Context, variations []lab.Variation) error {
 			}
 		}
 	}
-	return err
+	return nil
 }
 
 // Save keeps raw bytes as evidence, before anything parses them.

@@ -1,0 +1,19 @@
+package claim
+
+// alignment is the guide's map of strings that have to agree (§5), and what the
+// API server says about values that cannot be right.
+var alignment = []Claim{
+	{
+		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported, Timer: true,
+		Statement: "Every string of the alignment map matters: break any one of them and the call no longer takes both hops.",
+	},
+	{
+		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,
+		Statement: "Values that cannot be right are refused by the API server, with a text that says what is wrong: by the CRD's schema, by its rules and by Istio's webhook.",
+	},
+	{
+		ID: "V-reject-2", Chapter: Traps, Section: "§2.1", Expected: Refuted,
+		Statement: "A DestinationRule on ISTIO_MUTUAL that also names certificates of its own is refused.",
+		Lesson:    "ISTIO_MUTUAL takes the mesh's certificate, and credentialName or files beside it mean nothing. A Gateway that says both is refused; a DestinationRule is accepted without a word, and the certificate that one meant to present is never presented. Hop 2 needs MUTUAL; check it in the proxy's cluster, not by the API's silence.",
+	},
+}

@@ -4,8 +4,13 @@ package claim
 // API server says about values that cannot be right.
 var alignment = []Claim{
 	{
-		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported, Timer: true,
-		Statement: "Every string of the alignment map matters: break any one of them and the call no longer takes both hops.",
+		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported,
+		Statement: "Every host, subset and port of the alignment map matters: break any one of them and the call no longer takes both hops.",
+	},
+	{
+		ID: "A-align-secret", Chapter: Traps, Section: "§5, trap 5", Expected: Supported, Timer: true,
+		Statement: "The strings of the Secret matter: with another credentialName, or a Secret of another name or in another namespace, hop 2 fails.",
+		Lesson:    "It fails late. Envoy waits 15 s for a Secret that does not come and meanwhile serves with the cluster that it had: a 200 right after the edit proves nothing. A Secret that the gateway has once been given it keeps, whatever becomes of the Secret.",
 	},
 	{
 		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,

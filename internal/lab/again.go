@@ -9,19 +9,56 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
 )
 
-// Instead puts back what earlier variations touched, makes these changes and
-// returns once both proxies have them: Restore and Vary in one push, for checks
-// that go through many states.
-func (l *Lab) Instead(ctx context.Context, variations ...Variation) ([]Applied, error) {
-	if err := l.putBack(ctx); err != nil {
-		return nil, err
+// Checkpoint is a state of the subject that can be gone back to.
+type Checkpoint struct{ touched map[key]k8s.Object }
+
+// Checkpoint remembers the subject as it has been varied so far.
+func (l *Lab) Checkpoint() Checkpoint { return Checkpoint{maps.Clone(l.touched)} }
+
+// Instead takes back what was changed since the checkpoint, makes these changes
+// and returns once both proxies have them: for checks that go through many
+// states, each a step from the same one.
+func (l *Lab) Instead(ctx context.Context, from Checkpoint, variations ...Variation) ([]Applied, error) {
+	for k, o := range maps.Clone(l.touched) {
+		before := from.touched[k]
+		if before == o { // every change makes a new copy
+			continue
+		}
+		want := before
+		if want == nil {
+			want = l.find(k)
+		}
+		if want == nil {
+			if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+				return nil, wrap("delete", o, err)
+			}
+			delete(l.touched, k)
+			continue
+		}
+		want = want.DeepCopyObject().(k8s.Object)
+		want.SetResourceVersion("")
+		want.SetUID("")
+		if service, ok := want.(*corev1.Service); ok { // put takes the address that it has
+			service.Spec.ClusterIP, service.Spec.ClusterIPs = "", nil
+		}
+		if err := l.put(ctx, want); err != nil {
+			return nil, err
+		}
+		l.moved = l.moved || k.kind == "Service"
+		if before == nil {
+			delete(l.touched, k)
+		} else {
+			l.touched[k] = before
+		}
 	}
 	return l.Vary(ctx, variations...)
 }

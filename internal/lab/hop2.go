@@ -84,3 +84,14 @@ func (l *Lab) PartnerPort(change string, target uint32) Variation {
 		}
 	})
 }
+
+// PartnerPortOf is PartnerPort for another port of the external host.
+func (l *Lab) PartnerPortOf(change string, number, target uint32) Variation {
+	return l.ServiceEntry(change, func(se *networking.ServiceEntry) {
+		for _, port := range se.Ports {
+			if port.Number == number {
+				port.TargetPort = target
+			}
+		}
+	})
+}

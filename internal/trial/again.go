@@ -10,11 +10,10 @@ import (
 	"twohop/internal/lab"
 )
 
-// Instead puts the subject back and makes other changes to it: for a check that
-// goes through many states, each of them a step from the baseline.
-func (t *T) Instead(ctx context.Context, variations ...lab.Variation) error {
-	t.Step("put everything back as it was", "kubectl apply -f ../manifest.yaml")
-	applied, err := t.Lab.Instead(ctx, variations...)
+// Instead takes back what was changed since the checkpoint and makes other
+// changes: for a check that goes through many states.
+func (t *T) Instead(ctx context.Context, from lab.Checkpoint, variations ...lab.Variation) error {
+	applied, err := t.Lab.Instead(ctx, from, variations...)
 	if keepErr := t.applied(variations, applied); keepErr != nil {
 		return keepErr
 	}

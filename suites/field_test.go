@@ -1,0 +1,336 @@
+package suites
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"google.golang.org/protobuf/types/known/durationpb"
+	networking "istio.io/api/networking/v1alpha3"
+	typev1beta1 "istio.io/api/type/v1beta1"
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"twohop/internal/analysis"
+	"twohop/internal/lab"
+	"twohop/internal/trial"
+	partnernginx "twohop/partner-nginx"
+)
+
+// Further kinds of partner (partner-nginx/manifest.yaml).
+const (
+	otherCAPort      = 8447
+	otherClientsPort = 8448
+	hangsUpPort      = 8460
+	givesUpPort      = 8461
+)
+
+var _ = Claim("F-analyze-blind", func(t *trial.T) trial.Experiment {
+	missing := "no-secret-" + trial.Unique()
+	var said *trial.Analysis
+	return trial.Experiment{
+		Arrange: []lab.Variation{t.DestinationRule("hop 2's rule names a Secret that does not exist", t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			hop2TLS(dr).CredentialName = missing
+		})},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if said, err = t.Analyze(ctx); err != nil {
+				return err
+			}
+			said.Fact("messages that name the missing Secret", analysis.Codes(said.Naming(missing)), Not(BeEmpty()))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			said.Fact("messages about hop 2's rule", analysis.Codes(said.Of("DestinationRule", t.Subject.Hop2Rule)),
+				ConsistOf("IST0129 DestinationRule "+t.Subject.Gateway.Namespace+"/"+t.Subject.Hop2Rule))
+			return nil
+		},
+		Control: []lab.Variation{lab.Add("a Gateway names the missing Secret too", &istio.Gateway{
+			ObjectMeta: metav1.ObjectMeta{Name: "names-a-missing-secret", Namespace: t.Subject.Gateway.Namespace},
+			Spec: networking.Gateway{
+				Selector: map[string]string{"app": t.Subject.Gateway.Deployment},
+				Servers: []*networking.Server{{
+					Port:  &networking.Port{Number: 8999, Name: "https-missing", Protocol: "HTTPS"},
+					Hosts: []string{"missing." + t.Subject.ExternalHost},
+					Tls:   &networking.ServerTLSSettings{Mode: networking.ServerTLSSettings_SIMPLE, CredentialName: missing},
+				}},
+			},
+		})},
+	}
+})
+
+var _ = Claim("F-analyze-noise", func(t *trial.T) trial.Experiment {
+	var said *trial.Analysis
+	return trial.Experiment{
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if said, err = t.Analyze(ctx); err != nil {
+				return err
+			}
+			said.Fact("messages about hop 2's rule", analysis.Codes(said.Of("DestinationRule", t.Subject.Hop2Rule)), BeEmpty())
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			said.Fact("that no CA is set for hop 2's rule", analysis.Codes(said.Naming("no caCertificates are set to validate server identity")),
+				ContainElement("IST0129 DestinationRule "+t.Subject.Gateway.Namespace+"/"+t.Subject.Hop2Rule))
+			// And yet the partner is verified, with the Secret's ca.crt.
+			hop2, err := t.Cluster(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hop2.Fact("CA by SDS", hop2.TLSOrZero().ValidationSDS, Equal(lab.SDSCAName(t.Subject.Credential)))
+			call, err := t.Call(ctx)
+			if err != nil {
+				return err
+			}
+			call.Status(Equal(200))
+			return nil
+		},
+		Control: []lab.Variation{t.DestinationRule("hop 2's rule selects the gateway's workload", t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dr.WorkloadSelector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{"app": t.Subject.Gateway.Deployment}}
+		})},
+	}
+})
+
+var _ = Claim("F-partner-lax", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{t.Hop2Port("the partner's port does not ask for a certificate", lab.Port{Number: 444, Target: laxPort})},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("NONE"))
+			call.Fact("sidecar or gateway: a failure", call.HTTPCode != 200 || trial.Flags(call.Left())+trial.Flags(call.Through()) != "", BeTrue())
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			call.Status(Equal(200))
+			call.Fact("gateway: response flags", trial.Flags(call.Through()), BeEmpty())
+			call.Fact("partner: subject of the client certificate", call.Arrived().DN, BeEmpty())
+			s, err := t.Secret(ctx, t.Gateway, lab.SDSName(t.Subject.Credential))
+			if err != nil {
+				return err
+			}
+			s.Fact("the gateway has the certificate", string(s.State), Equal("ACTIVE"))
+			return nil
+		},
+		Control: []lab.Variation{
+			t.PartnerPortOf("the partner asks, and hop 2 has none to show", 444, strictPort),
+			t.DestinationRule("hop 2 is SIMPLE", t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+				dr.TrafficPolicy.PortLevelSettings[1].Tls.Mode = networking.ClientTLSSettings_SIMPLE
+			}),
+		},
+	}
+})
+
+var _ = Claim("F-ca-direction", func(t *trial.T) trial.Experiment {
+	const theirs, ours = "x-partner-distrusts", "x-gateway-distrusts"
+	var refusing, refused *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.Hop2Port("a partner whose CA the gateway does not know", lab.Port{Number: 444, Target: otherCAPort, Header: ours}),
+			t.Hop2Port("a partner that does not know the gateway's CA", lab.Port{Number: 445, Target: otherClientsPort, Header: theirs}),
+		},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if refusing, err = t.Call(ctx, trial.With("--header", ours+": yes")); err != nil {
+				return err
+			}
+			if refused, err = t.Call(ctx, trial.With("--header", theirs+": yes")); err != nil {
+				return err
+			}
+			refused.Fact("HTTP status, as where the gateway refuses", refused.HTTPCode, Equal(refusing.HTTPCode))
+			refused.Fact("gateway: flags, as where the gateway refuses", trial.Flags(refused.Through()), Equal(trial.Flags(refusing.Through())))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			refusing.Fact("the gateway refuses: HTTP status", refusing.HTTPCode, Equal(503))
+			refusing.Fact("the gateway refuses: its log", trial.Logged(refusing.Through()), ContainSubstring("CERTIFICATE_VERIFY_FAILED"))
+			refusing.Fact("the gateway refuses: requests at the partner", len(refusing.Partner), Equal(0))
+			refused.Fact("the partner refuses: HTTP status", refused.HTTPCode, Equal(400))
+			refused.Fact("the partner refuses: its answer", refused.Said(), ContainSubstring("The SSL certificate error"))
+			refused.Fact("the partner refuses: verification of the client certificate", refused.Arrived().Verify, HavePrefix("FAILED:"))
+			refused.Fact("the partner refuses: the gateway's log", trial.Logged(refused.Through()), HavePrefix("no flag 400 via_upstream"))
+			return nil
+		},
+		Control: []lab.Variation{t.PartnerPortOf("lead both to the partner whose CA the gateway does not know", 445, otherCAPort)},
+	}
+})
+
+var _ = Claim("F-expired", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	name := "expiry-" + trial.Unique()
+	expired := must(t.PKI.ClientCA.Issue("egress-client", partnernginx.Expired()))
+	valid := t.NewPair()
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			lab.Add("a Secret whose certificate has expired", t.CredentialSecret(name, expired)),
+			t.Hop2Port("hop 2 presents it, one request a connection", lab.Port{Number: 444, Target: strictPort, Settings: func(p *networking.TrafficPolicy_PortTrafficPolicy) {
+				p.Tls.CredentialName = name
+				p.ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1}
+			}}).Holding(lab.SDSName(name), expired.Serial()),
+		},
+		Check: func(ctx context.Context, t *trial.T) error {
+			s, err := t.Secret(ctx, t.Gateway, lab.SDSName(name))
+			if err != nil {
+				return err
+			}
+			leaf, err := s.Leaf()
+			if err != nil {
+				return err
+			}
+			s.Fact("its certificate has expired", leaf.NotAfter.Before(time.Now()), BeTrue())
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(400))
+			call.Fact("partner's answer", call.Said(), ContainSubstring("The SSL certificate error"))
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("FAILED:certificate has expired"))
+			call.Fact("gateway: response flags", trial.Flags(call.Through()), BeEmpty())
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(200))
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("SUCCESS"))
+			call.Fact("partner: serial of the client certificate", call.Arrived().Serial, Equal(valid.Serial()))
+			return nil
+		},
+		Control: []lab.Variation{lab.Add("renew the certificate in the Secret", t.CredentialSecret(name, valid)).Holding(lab.SDSName(name), valid.Serial())},
+	}
+})
+
+func must[V any](v V, err error) V {
+	if err != nil {
+		panic(err) // no random numbers
+	}
+	return v
+}
+
+var _ = Claim("F-h2", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	policy := func(change string, p networking.ConnectionPoolSettings_HTTPSettings_H2UpgradePolicy) lab.Variation {
+		return t.DestinationRule(change, t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dr.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{H2UpgradePolicy: p}
+		})
+	}
+	return trial.Experiment{
+		Arrange: []lab.Variation{policy("hop 2's h2UpgradePolicy is UPGRADE", networking.ConnectionPoolSettings_HTTPSettings_UPGRADE)},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			hop2, err := t.Cluster(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hop2.Fact("HTTP version", string(hop2.Pool.Protocol), Equal("http2"))
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Fact("curl: the call succeeds", call.HTTPCode == 200, BeFalse())
+			call.Fact("partner: requests of this token", len(call.Partner), Equal(0))
+			call.Fact("gateway: says why", trial.Logged(call.Through()), ContainSubstring("NO_APPLICATION_PROTOCOL"))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(200))
+			call.Fact("gateway: HTTP version of hop 2", call.Through().UpstreamProtocol, Equal("HTTP/1.1"))
+			call.Fact("partner: HTTP version", call.Arrived().Protocol, Equal("HTTP/1.1"))
+			return nil
+		},
+		Control: []lab.Variation{policy("hop 2's h2UpgradePolicy is DO_NOT_UPGRADE", networking.ConnectionPoolSettings_HTTPSettings_DO_NOT_UPGRADE)},
+	}
+})
+
+// retries gives routes of the VirtualService, by name, a retry policy.
+func retries(t *trial.T, change string, policy *networking.HTTPRetry, routes ...string) lab.Variation {
+	return t.VirtualService(change, func(vs *networking.VirtualService) {
+		for _, route := range vs.Http {
+			for _, prefix := range routes {
+				if strings.HasPrefix(route.Name, prefix) {
+					route.Retries = policy
+				}
+			}
+		}
+	})
+}
+
+// twice retries on whatever can happen, without a pause worth the name.
+var twice = &networking.HTTPRetry{Attempts: 2, RetryOn: "5xx,reset", Backoff: durationpb.New(time.Millisecond)}
+
+func hangsUp(t *trial.T) lab.Variation {
+	return t.Hop2Port("the partner hangs up without an answer", lab.Port{Number: 444, Target: hangsUpPort})
+}
+
+var _ = Claim("F-retry-count", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{hangsUp(t)},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(503))
+			call.Fact("partner: requests of this token", len(call.Partner), Equal(1))
+			call.Fact("gateway: response flags", trial.Flags(call.Through()), Equal("UC"))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(503))
+			call.Fact("gateway: attempts at the partner", call.Through().UpstreamRequestAttemptCount, HaveValue(BeNumerically("==", 3)))
+			call.Fact("gateway: response flags", call.Through().ResponseFlags, ContainElement("URX"))
+			return nil
+		},
+		Control: []lab.Variation{retries(t, "ask for two retries at the gateway, on resets too", twice, "hop2")},
+	}
+})
+
+var _ = Claim("F-retry-count-2", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{hangsUp(t), retries(t, "ask for two retries on each route", twice, "hop1", "hop2")},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Fact("partner: requests of this token", len(call.Partner), BeNumerically("<=", 3))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(503))
+			call.Fact("gateway: requests of this token", len(call.Gateway), Equal(3))
+			call.Fact("partner: requests of this token, all in all", len(call.Partner), Equal(9))
+			return nil
+		},
+		Control: []lab.Variation{retries(t, "attempts: 0 on hop 1's route", &networking.HTTPRetry{}, "hop1")},
+	}
+})
+
+var _ = Claim("F-idle-race", func(t *trial.T) trial.Experiment {
+	const idle, pause = 200 * time.Millisecond, time.Second
+	var calls []*trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.Hop2Port("the partner gives connections up after half a second", lab.Port{Number: 444, Target: givesUpPort}),
+			retries(t, "no retries, which would hide it", &networking.HTTPRetry{}, "hop1", "hop2"),
+		},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if calls, err = t.Keep(ctx, 2, pause).Calls(ctx); err != nil {
+				return err
+			}
+			second := calls[1]
+			calls[0].Fact("first call: HTTP status", calls[0].HTTPCode, Equal(200))
+			second.Fact("second call: HTTP status", second.HTTPCode, Equal(503))
+			second.Fact("second call: gateway's response flags", trial.Flags(second.Through()), Equal("UC"))
+			second.Fact("second call: on the first one's connection", second.Through().UpstreamConnectionID, Equal(calls[0].Through().UpstreamConnectionID))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			second := calls[1]
+			second.Status(Equal(200))
+			second.Fact("partner: the connection is a new one", second.Arrived().Connection, Not(Equal(calls[0].Arrived().Connection)))
+			second.Fact("partner: requests so far on it", second.Arrived().ConnectionRequests, BeNumerically("==", 1))
+			return nil
+		},
+		Control: []lab.Variation{t.DestinationRule(fmt.Sprintf("the gateway gives idle connections up after %v", idle), t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dr.TrafficPolicy.PortLevelSettings[1].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{IdleTimeout: durationpb.New(idle)}
+		})},
+	}
+})

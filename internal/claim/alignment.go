@@ -10,7 +10,7 @@ var alignment = []Claim{
 	{
 		ID: "A-align-secret", Chapter: Traps, Section: "§5, trap 5", Expected: Supported, Timer: true,
 		Statement: "The strings of the Secret matter: with another credentialName, or a Secret of another name or in another namespace, hop 2 fails.",
-		Lesson:    "It fails late. Envoy waits 15 s for a Secret that does not come and meanwhile serves with the cluster that it had: a 200 right after the edit proves nothing. A Secret that the gateway has once been given it keeps, whatever becomes of the Secret.",
+		Lesson:    "It fails late. Envoy waits for a Secret that does not come (15 s, its default) and meanwhile serves with the cluster that it had: a 200 right after the edit proves nothing.",
 	},
 	{
 		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all test docs build images up down clean
+.PHONY: e2e e2e-all test nightly docs build images up down clean
 
 e2e: build ## prove the goals (or CLAIMS=…) on a live cluster
 	@bin/twohop run
@@ -11,12 +11,14 @@ e2e: build ## prove the goals (or CLAIMS=…) on a live cluster
 e2e-all: build ## prove the whole catalogue
 	@bin/twohop run --claims all
 
-test: ## everything that needs no cluster: vet, unit tests, linters
+test: ## everything that needs no cluster: unit tests, vet, linters
 	@started=$$(date +%s); \
-	go vet ./... && \
 	go test -vet=off ./... && \
-	if [ -x scripts/lint.sh ]; then scripts/lint.sh; else echo "scripts/lint.sh is not there: nothing was linted"; fi && \
+	scripts/lint.sh && \
 	echo "make test: passed in $$(( $$(date +%s) - started )) s"
+
+nightly: build ## judge the catalogue, say what changed since the last night, keep the last runs
+	@scripts/nightly.sh
 
 docs: ## write what is generated from the code: docs/claims.md
 	@mkdir -p docs

@@ -107,6 +107,7 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 		newVerifyRunCmd(),
 		newSchemaCmd(),
 		newClaimsCmd(),
+		newRunsCmd(),
 	)
 	addLiveCommands(root)
 	return root

@@ -609,9 +609,9 @@ var _ = Claim("H2-crl-2", func(t *trial.T) trial.Experiment {
 // rotation is one renewal of the subject's Secret while a client is at work.
 type rotation struct {
 	old, new *partnernginx.Pair
-	// at is when the gateway took the new certificate, by its own clock, and
-	// path the evidence.
-	at   time.Time
+	// at is when the gateway took the new certificate, by its own clock.
+	at time.Time
+	// path is the evidence: a table of what follows, by that clock.
 	path string
 	// kept are the requests of a client on one connection, from before the
 	// rotation until after it.
@@ -634,7 +634,7 @@ func rotate(ctx context.Context, t *trial.T, current **partnernginx.Pair, pace t
 	if err != nil {
 		return nil, err
 	}
-	r.at, r.path = secret.LastUpdated, secret.Evidence()
+	r.at = secret.LastUpdated
 	if then != nil {
 		if err := then(); err != nil {
 			return nil, err
@@ -643,7 +643,10 @@ func rotate(ctx context.Context, t *trial.T, current **partnernginx.Pair, pace t
 	if err := client.Await(ctx, more); err != nil {
 		return nil, err
 	}
-	r.kept, err = client.Stop(ctx)
+	if r.kept, err = client.Stop(ctx); err != nil {
+		return nil, err
+	}
+	r.path, err = t.Timeline(r.kept, "The gateway took the new certificate at", r.at)
 	return r, err
 }
 
@@ -761,10 +764,10 @@ var _ = Claim("H2-rotation-bound", func(t *trial.T) trial.Experiment {
 			}
 			on, next := outlived()
 			first, last, final := on[0], on[len(on)-1], r.kept[len(r.kept)-1]
-			last.Fact("old certificate, last presented after the rotation", at(last).Sub(r.at), BeNumerically("<=", bound+late))
-			last.Fact("last connection with the old certificate, its life", at(last).Sub(at(first)), BeNumerically("<=", bound+late))
-			if last.Fact("a connection came after it", next != nil, BeTrue()) {
-				next.Fact("it came so long after that one had opened", at(next).Sub(at(first)), BeNumerically(">=", bound-early))
+			t.Fact("old certificate, last presented after the rotation", at(last).Sub(r.at), BeNumerically("<=", bound+late), r.path)
+			t.Fact("last connection with the old certificate, its life", at(last).Sub(at(first)), BeNumerically("<=", bound+late), r.path)
+			if t.Fact("a connection came after it", next != nil, BeTrue(), r.path) {
+				t.Fact("it came so long after that one had opened", at(next).Sub(at(first)), BeNumerically(">=", bound-early), r.path)
 			}
 			final.Fact("certificate at the end is the new one", serialOf(final) == r.new.Serial(), BeTrue())
 			return nil
@@ -774,7 +777,7 @@ var _ = Claim("H2-rotation-bound", func(t *trial.T) trial.Experiment {
 			final := r.kept[len(r.kept)-1]
 			final.Fact("partner's connections", len(values(r.kept, connectionOf)), Equal(1))
 			final.Fact("certificate at the end is the old one", serialOf(final) == r.old.Serial(), BeTrue())
-			final.Fact("old certificate, last presented after the rotation", at(final).Sub(r.at), BeNumerically(">", bound))
+			t.Fact("old certificate, last presented after the rotation", at(final).Sub(r.at), BeNumerically(">", bound), r.path)
 			return nil
 		},
 	}

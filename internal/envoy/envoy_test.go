@@ -330,6 +330,8 @@ func TestSecrets(t *testing.T) {
 		"kubernetes://missing WARMING ",
 	}, seen)
 
+	equal(t, "last updated", "2026-11-23", whole[0].LastUpdated.Format(time.DateOnly))
+
 	istioctl, err := ParseSecrets(sample(t, "gateway-istioctl-secret.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -914,6 +916,27 @@ func TestCurlMany(t *testing.T) {
 		if got, err := ParseCurlMany(bad); err == nil {
 			t.Errorf("%s passed with %d transfers", name, len(got))
 		}
+	}
+}
+
+func TestCurlStopped(t *testing.T) {
+	raw := sample(t, "curl-many.txt")
+	for name, c := range map[string]struct {
+		raw  []byte
+		want int
+	}{
+		"all of it":              {raw, 2},
+		"cut in the trailer":     {raw[:len(raw)-40], 1},
+		"a body without trailer": {append(bytes.Clone(raw), "{\"token\":\"m5\"}\n"...), 2},
+	} {
+		got, err := ParseCurlStopped(c.raw)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		equal(t, name, c.want, len(got))
+	}
+	if got, err := ParseCurlStopped(raw[:20]); err == nil {
+		t.Errorf("less than one transfer passed as %d", len(got))
 	}
 }
 

@@ -569,4 +569,3 @@ func TestNumberedLabsUseTheirOwnNamespaces(t *testing.T) {
 		}
 	}
 }
-

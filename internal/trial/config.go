@@ -104,9 +104,6 @@ func (s *Secret) Fact(name string, seen any, want types.GomegaMatcher) bool {
 	return s.t.Fact(fmt.Sprintf("%s, secret %s: %s", s.who, s.Name, name), seen, want, s.path)
 }
 
-// Evidence is where the proxy's secrets were kept.
-func (s *Secret) Evidence() string { return s.path }
-
 // Secret reads one SDS secret of a proxy.
 func (t *T) Secret(ctx context.Context, p *observe.Proxy, name string) (*Secret, error) {
 	raw, path, err := t.admin(ctx, p, "secrets.json", verdict.KindSecrets, observe.SecretsDumpPath)

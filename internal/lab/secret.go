@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+	istio "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -126,6 +129,27 @@ func AwaitSecret(ctx context.Context, p *observe.Proxy, wanted func([]envoy.Secr
 		}
 		return wanted(all), strings.Join(seen, ", "), nil
 	})
+}
+
+// retire ends hop 2's connections if the subject's certificate was varied: they
+// would present another one to the claims that follow, since a Secret that is
+// put back changes no cluster. A rule that differs for a moment replaces it.
+func (l *Lab) retire(ctx context.Context) error {
+	g := l.Subject.Gateway
+	if l.touched[key{"Secret", g.Namespace, l.Subject.Credential}] == nil || l.touched[key{"Deployment", g.Namespace, g.Deployment}] != nil {
+		return nil
+	}
+	rule, ok := l.find(key{"DestinationRule", g.Namespace, l.Subject.Hop2Rule}).(*istio.DestinationRule)
+	if !ok {
+		return fmt.Errorf("the fixtures have no DestinationRule %s/%s", g.Namespace, l.Subject.Hop2Rule)
+	}
+	rule = rule.DeepCopy()
+	rule.Spec.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.ConnectTimeout = durationpb.New(l.Subject.Hop2Pool.ConnectTimeout + time.Millisecond)
+	l.touch(rule)
+	if err := l.put(ctx, rule); err != nil {
+		return err
+	}
+	return l.Barrier(ctx)
 }
 
 // Allow gives a service account a Role on its own namespace's Secrets.

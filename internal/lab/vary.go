@@ -262,6 +262,9 @@ func (l *Lab) putBack(ctx context.Context) error {
 		undo(l)
 	}
 	l.undo = nil
+	if err := l.retire(ctx); err != nil {
+		return err
+	}
 	for k, o := range l.touched {
 		if base := l.find(k); base != nil {
 			if err := l.put(ctx, base); err != nil {

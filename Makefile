@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all test nightly docs build images up down clean
+.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean
 
 e2e: build ## prove the goals (or CLAIMS=…) on a live cluster
 	@bin/twohop run
@@ -23,6 +23,15 @@ nightly: build ## judge the catalogue, say what changed since the last night, ke
 docs: ## write what is generated from the code: docs/claims.md
 	@mkdir -p docs
 	@go run ./cmd/twohop claims -o markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
+
+mutants: build ## plant faults, and show that the right claims turn; writes docs/mutants.md
+	@bin/twohop mutants --table docs/mutants.md
+
+bench: build ## the phases of a run: no cluster, and cluster kept (COLD=1: nothing built, first)
+	@bin/twohop bench
+
+bad-days: build ## interruptions, kills and broken images, on a real engine
+	@scripts/bad-days.sh
 
 build: ## compile the harness and its specs
 	@go build -o bin/ ./cmd/twohop

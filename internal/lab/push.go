@@ -13,7 +13,6 @@ import (
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
-	"twohop/internal/subject"
 )
 
 // pollInterval is how often a proxy's loopback admin API is asked; an answer
@@ -29,10 +28,6 @@ func (l *Lab) proxies() []*observe.Proxy {
 		}
 	}
 	return all
-}
-
-func (l *Lab) workloads() []subject.Workload {
-	return []subject.Workload{l.Subject.Client, l.Subject.Gateway, l.Subject.Partner}
 }
 
 // awaitPush waits until a proxy holds the push that brought host, or a later one.

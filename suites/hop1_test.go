@@ -49,6 +49,45 @@ var _ = Claim("H1-sni-omitted", func(t *trial.T) trial.Experiment {
 	return noFilterChain(t, "leave out hop 1's SNI", "", "outbound_.8443_.partner_."+t.Subject.GatewayFQDN())
 })
 
+// The suffix is whatever istiod was started with (make e2e DOMAIN=…), and the
+// one that is not in the registry is the other one.
+var _ = Claim("H1-domain", func(t *trial.T) trial.Experiment {
+	var call *trial.Call
+	registered := t.Subject.GatewayFQDN()
+	elsewhere := t.Subject
+	if elsewhere.Domain = "homelab.local"; elsewhere.Domain == t.Subject.Domain {
+		elsewhere.Domain = "cluster.local"
+	}
+	name := func(change, host string) lab.Variation {
+		return lab.Together(change,
+			t.DestinationRule(change, t.Subject.Hop1Rule, func(dr *networking.DestinationRule) { dr.Host = host }),
+			t.VirtualService(change, func(vs *networking.VirtualService) { vs.Http[0].Route[0].Destination.Host = host }))
+	}
+	return trial.Experiment{
+		Arrange: []lab.Variation{name("name the gateway under another suffix than the registry's", elsewhere.GatewayFQDN())},
+		Check: func(ctx context.Context, t *trial.T) error {
+			for _, unknown := range []string{elsewhere.Hop1Cluster(), t.Subject.Hop1Cluster()} {
+				c, err := t.Cluster(ctx, t.Sidecar, unknown)
+				if err != nil {
+					return err
+				}
+				c.Fact("present", c.Present, BeFalse())
+			}
+			var err error
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(503))
+			call.Fact("sidecar: response flags", trial.Flags(call.Left()), Equal("NC"))
+			call.Fact("sidecar: response code details", call.Left().ResponseCodeDetails, Equal("cluster_not_found"))
+			call.Fact("gateway: requests of this token", len(call.Gateway), Equal(0))
+			return nil
+		},
+		Control: []lab.Variation{name("name it as the registry does", registered)},
+		Cause:   passesBothHops(&call),
+	}
+})
+
 // noFilterChain sets hop 1's SNI and checks what a gateway does whose filter
 // chains are for other names.
 func noFilterChain(t *trial.T, change, sni, sent string) trial.Experiment {

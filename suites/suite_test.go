@@ -131,7 +131,7 @@ var phaseWords = map[string]string{"down": "removing what an earlier run left", 
 // run left in a strange state is taken away first and made anew.
 func newLab(ctx context.Context, client *kube.Client, reused bool) error {
 	var err error
-	bench, err = lab.New(client, max(config.Lab, 1)+GinkgoParallelProcess()-1, lab.Images{Client: config.Images.ClientImage, Partner: config.Images.PartnerImage})
+	bench, err = lab.New(client, max(config.Lab, 1)+GinkgoParallelProcess()-1, config.Domain, lab.Images{Client: config.Images.ClientImage, Partner: config.Images.PartnerImage})
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,10 @@ var hop1 = []Claim{
 		Statement: "The http settings of hop 1's connectionPool take effect, because the gateway ends hop 1 and both ends speak HTTP.",
 	},
 	{
+		ID: "H1-domain", Chapter: Hop1, Section: "record ②", Expected: Supported,
+		Statement: "Hop 1's DestinationRule and route have to name the gateway as istiod's registry does (--domain): the same Service under another suffix is not found.",
+	},
+	{
 		ID: "H1-protocol", Chapter: Hop1, Expected: Supported,
 		Statement: "Hop 1's HTTP version follows the name of the gateway Service's port: named http2 it is HTTP/2, named https it is HTTP/1.1.",
 	},

@@ -87,14 +87,25 @@ type Lab struct {
 type key struct{ kind, namespace, name string }
 
 // New prepares lab number n (1 is the default) and deploys nothing yet.
-func New(client *kube.Client, n int, images Images) (*Lab, error) {
+//
+// domain is istiod's --domain; empty is the default. Only names in istiod's
+// registry follow it: what DNS serves keeps the cluster's own.
+func New(client *kube.Client, n int, domain string, images Images) (*Lab, error) {
 	pki, err := partnernginx.NewPKI()
 	if err != nil {
 		return nil, err
 	}
-	s := subject.Numbered(n)
+	s, renames := subject.Numbered(n), subject.Renames(n)
+	if domain != "" && domain != s.Domain {
+		fixed := subject.Default().GatewayFQDN()
+		s.Domain = domain
+		if renames == nil {
+			renames = map[string]string{}
+		}
+		renames[fixed] = s.GatewayFQDN()
+	}
 	l := &Lab{Subject: s, home: s, Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}, rolling: map[key]bool{}}
-	if l.baseline, err = l.objects(subject.Renames(n)); err != nil {
+	if l.baseline, err = l.objects(renames); err != nil {
 		return nil, err
 	}
 	return l, nil

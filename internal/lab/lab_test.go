@@ -170,7 +170,7 @@ func TestPoll(t *testing.T) {
 func newLab(t *testing.T, n int) (*Lab, *kubetest.Server) {
 	t.Helper()
 	server, client := kubetest.New(t)
-	l, err := New(client, n, Images{Client: "client:1", Partner: "partner:1"})
+	l, err := New(client, n, "", Images{Client: "client:1", Partner: "partner:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -237,6 +237,84 @@ func secretStrings(t *trial.T) []aligned {
 	}
 }
 
+// unmapped are strings of the guide's YAML that its map does not name.
+func unmapped(t *trial.T) []aligned {
+	vs := func(edit func(*networking.VirtualService, bend)) func(bend) []lab.Variation {
+		return func(b bend) []lab.Variation {
+			return []lab.Variation{t.VirtualService("VirtualService", func(o *networking.VirtualService) { edit(o, b) })}
+		}
+	}
+	hop2 := func(o *networking.VirtualService) *networking.Destination { return o.Http[1].Route[0].Destination }
+	return []aligned{
+		{name: "VirtualService, gateways", status: 404, witness: gatewaySays, says: "route_not_found",
+			edit: vs(func(o *networking.VirtualService, b bend) { o.Gateways[1] = b.text(o.Gateways[1]) })},
+		{name: "VirtualService hop 2, match.gateways", status: 404, witness: gatewaySays, says: "route_not_found",
+			edit: vs(func(o *networking.VirtualService, b bend) {
+				o.Http[1].Match[0].Gateways[0] = b.text(o.Http[1].Match[0].Gateways[0])
+			})},
+		{name: "VirtualService hop 1, match.port", status: 400, witness: partnerSays, says: "client sent plain HTTP request to HTTPS port",
+			edit: vs(func(o *networking.VirtualService, b bend) { o.Http[0].Match[0].Port = b.port(o.Http[0].Match[0].Port) })},
+		{name: "VirtualService hop 2, destination.host", status: 503, witness: gatewaySays, says: "NC",
+			edit: vs(func(o *networking.VirtualService, b bend) { hop2(o).Host = b.text(hop2(o).Host) })},
+		{name: "VirtualService hop 2, destination.port", status: 503, witness: gatewaySays, says: "NC",
+			edit: vs(func(o *networking.VirtualService, b bend) { hop2(o).Port.Number = b.port(hop2(o).Port.Number) })},
+		{name: "hop-2 rule, portLevelSettings.port", status: 400, witness: partnerSays, says: "client sent plain HTTP request to HTTPS port",
+			edit: func(b bend) []lab.Variation {
+				return []lab.Variation{t.DestinationRule("hop 2's rule", t.Subject.Hop2Rule, func(o *networking.DestinationRule) {
+					port := o.TrafficPolicy.PortLevelSettings[0].Port
+					port.Number = b.port(port.Number)
+				})}
+			}},
+		{name: "ServiceEntry, ports.number", status: 503, witness: gatewaySays, says: "NC",
+			edit: func(b bend) []lab.Variation {
+				return []lab.Variation{t.ServiceEntry("ServiceEntry", func(o *networking.ServiceEntry) { o.Ports[1].Number = b.port(o.Ports[1].Number) })}
+			}},
+		{name: "Gateway, selector", status: 503, witness: sidecarSays, says: "Connection_refused",
+			edit: func(b bend) []lab.Variation {
+				return []lab.Variation{t.GatewayServer("Gateway", func(o *networking.Gateway) { o.Selector["istio"] = b.text(o.Selector["istio"]) })}
+			}},
+	}
+}
+
+var _ = Claim("A-align-rest", func(t *trial.T) trial.Experiment {
+	return everyString(t, unmapped(t), "Strings that the alignment map does not name, each broken in turn")
+})
+
+var _ = Claim("A-align-target", func(t *trial.T) trial.Experiment {
+	// A Gateway's port that is a port of its Service stands for that port's
+	// target, whatever it is (pilot/pkg/model/gateway.go, resolvePorts).
+	var call *trial.Call
+	const elsewhere = 8444
+	return trial.Experiment{
+		Arrange: []lab.Variation{t.GatewayServicePorts("the gateway Service's port 8443 leads to target port 8444, the Gateway's port stays 8443", func(ports []corev1.ServicePort) {
+			ports[0].TargetPort = intstr.FromInt32(elsewhere)
+		})},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(503))
+			call.Fact("gateway: requests of this token", len(call.Gateway), Equal(0))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			call.Status(Equal(200))
+			call.Fact("gateway: where it listened", call.Through().DownstreamLocalAddress, Equal(fmt.Sprintf("%s:%d", t.Gateway.IP, elsewhere)))
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("SUCCESS"))
+			return nil
+		},
+		Control: []lab.Variation{
+			t.GatewayServicePorts("the Service's port is the guide's 443, so that the Gateway's 8443 is no port of the Service", func(ports []corev1.ServicePort) { ports[0].Port = servicePort }),
+			t.DestinationRule("hop 1's rule is for port 443", t.Subject.Hop1Rule, func(dr *networking.DestinationRule) {
+				dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].Port.Number = servicePort
+			}),
+			t.VirtualService("the mesh route leads to port 443", func(vs *networking.VirtualService) {
+				vs.Http[0].Route[0].Destination.Port.Number = servicePort
+			}),
+		},
+	}
+})
+
 // everyString breaks each string in turn and states what turned. Those whose
 // break Envoy takes 15 s to act upon are broken together, each on a route of its
 // own, so that this is waited for once.

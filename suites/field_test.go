@@ -3,6 +3,8 @@ package suites
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 
 	"twohop/internal/analysis"
 	"twohop/internal/lab"
+	"twohop/internal/observe"
 	"twohop/internal/trial"
 	partnernginx "twohop/partner-nginx"
 )
@@ -335,5 +338,162 @@ var _ = Claim("F-idle-race", func(t *trial.T) trial.Experiment {
 		Control: []lab.Variation{t.DestinationRule(fmt.Sprintf("the gateway gives idle connections up after %v", idle), t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
 			dr.TrafficPolicy.PortLevelSettings[1].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{IdleTimeout: durationpb.New(idle)}
 		})},
+	}
+})
+
+var _ = Claim("F-one-identity", func(t *trial.T) trial.Experiment {
+	const subset, route = "second", "hop2-second"
+	name := "second-" + trial.Unique()
+	pair := must(t.PKI.ClientCA.Issue("second-egress-client"))
+	var first, second *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.SecondClient("run a second application, under a service account of its own"),
+			lab.Add("a client certificate for the second application", t.CredentialSecret(name, pair)),
+			t.DestinationRule("hop 2's rule has a subset that presents it", t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+				settings := dr.TrafficPolicy.PortLevelSettings[0].DeepCopy()
+				settings.Tls.CredentialName = name
+				dr.Subsets = []*networking.Subset{{Name: subset, TrafficPolicy: &networking.TrafficPolicy{
+					PortLevelSettings: []*networking.TrafficPolicy_PortTrafficPolicy{settings}}}}
+			}).Holding(lab.SDSName(name), pair.Serial()),
+			t.VirtualService("the gateway's route chooses the subset by the caller's SPIFFE id", func(vs *networking.VirtualService) {
+				mine := vs.Http[1].DeepCopy()
+				mine.Name = route
+				mine.Route[0].Destination.Subset = subset
+				caller := regexp.QuoteMeta(t.Subject.SPIFFE(t.Subject.SecondClient()))
+				mine.Match[0].Headers = map[string]*networking.StringMatch{
+					"x-forwarded-client-cert": {MatchType: &networking.StringMatch_Regex{Regex: ".*URI=" + caller + "($|[;,].*)"}},
+				}
+				vs.Http = slices.Insert(vs.Http, 1, mine)
+			}),
+		},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if first, err = t.Call(ctx); err != nil {
+				return err
+			}
+			if second, err = t.CallFrom(ctx, t.Second.Sidecar); err != nil {
+				return err
+			}
+			first.Fact("the first application's call: HTTP status", first.HTTPCode, Equal(200))
+			first.Fact("the first application's call: subject at the partner", first.Arrived().DN, Equal("CN=egress-client"))
+			second.Fact("the second application's call: HTTP status", second.HTTPCode, Equal(200))
+			second.Fact("the second application's call: subject at the partner", second.Arrived().DN, Equal("CN=second-egress-client"))
+			second.Fact("the second application's call: serial at the partner", second.Arrived().Serial, Equal(pair.Serial()))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			second.Fact("the second application's call: route", second.Through().RouteName, Equal("hop2"))
+			second.Fact("the second application's call: subject at the partner", second.Arrived().DN, Equal("CN=egress-client"))
+			return nil
+		},
+		Control: []lab.Variation{t.VirtualService("take the second application's route away", func(vs *networking.VirtualService) {
+			vs.Http = slices.DeleteFunc(vs.Http, func(r *networking.HTTPRoute) bool { return r.Name == route })
+		})},
+	}
+})
+
+var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
+	const n = 8
+	var inFirst, inSecond int
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.DestinationRule("hop 1 takes gateways in turn", t.Subject.Hop1Rule, func(dr *networking.DestinationRule) {
+				dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].LoadBalancer = &networking.LoadBalancerSettings{
+					LbPolicy: &networking.LoadBalancerSettings_Simple{Simple: networking.LoadBalancerSettings_ROUND_ROBIN}}
+			}),
+			t.SecondGateway("run a second gateway pod"),
+		},
+		Check: func(ctx context.Context, t *trial.T) error {
+			limits := 0
+			for _, p := range []*observe.Proxy{t.Gateway, t.Second.Gateway} {
+				if p == nil {
+					continue
+				}
+				hop2, err := t.Cluster(ctx, p, t.Subject.Hop2Cluster())
+				if err != nil {
+					return err
+				}
+				if hop2.Fact("maxConnections, at "+p.Workload.Deployment, hop2.Pool.MaxConnections, Equal(t.Subject.Hop2Pool.MaxConnections)) {
+					limits++
+				}
+			}
+			calls, err := t.Keep(ctx, n, 0).Calls(ctx)
+			if err != nil {
+				return err
+			}
+			inFirst, inSecond = 0, 0
+			callers := map[string]bool{}
+			for _, c := range calls {
+				inFirst += len(c.Gateway)
+				inSecond += len(c.SecondGateway)
+				callers[c.Arrived().Peer] = true
+			}
+			last := calls[n-1]
+			last.Fact("gateways that each hold the whole limit", limits, Equal(2))
+			last.Fact("calls in the first gateway's log", inFirst, And(BeNumerically(">", 0), BeNumerically("<", n)))
+			last.Fact("calls in the second gateway's log", inSecond, BeNumerically(">", 0))
+			last.Fact("calls in both logs", inFirst+inSecond, Equal(n))
+			last.Fact("partner: gateways that it was called from", len(callers), Equal(2))
+			return nil
+		},
+		Cause: func(_ context.Context, t *trial.T) error {
+			t.Fact("calls in the one gateway's log", inFirst, Equal(n))
+			return nil
+		},
+		Control: []lab.Variation{t.OneGateway("take the second gateway pod away")},
+	}
+})
+
+var _ = Claim("F-se-collision", func(t *trial.T) trial.Experiment {
+	const foreign = "somebody-elses"
+	// Of several Services of one hostname istiod takes the oldest; of those made
+	// in one second the first by namespace (pilot/pkg/model,
+	// SortServicesByCreationTime). The application's namespace sorts before the
+	// gateway's.
+	ns := t.Subject.Client.Namespace
+	entry := func(change string, exportTo ...string) lab.Variation {
+		return lab.Add(change, &istio.ServiceEntry{
+			ObjectMeta: metav1.ObjectMeta{Name: foreign, Namespace: ns},
+			Spec: networking.ServiceEntry{
+				Hosts: []string{t.Subject.ExternalHost}, Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,
+				Ports:     []*networking.ServicePort{{Number: uint32(t.Subject.ExternalPort), Name: "tls", Protocol: "TLS", TargetPort: laxPort}},
+				Endpoints: []*networking.WorkloadEntry{{Address: t.PartnerIP}},
+				ExportTo:  exportTo,
+			},
+		})
+	}
+	ours := t.BaselineServiceEntry()
+	var call *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			entry("another namespace has a ServiceEntry for the host, to another port of the partner"),
+			lab.Remove("take ours away", ours),
+			lab.Add("and make it again: it is the younger one now", ours),
+		},
+		Check: func(ctx context.Context, t *trial.T) error {
+			hop2, err := t.Cluster(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hop2.Fact("kind of discovery", hop2.Envoy.Type(), Equal("STRICT_DNS"))
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Fact("partner: its port", call.Arrived().Port, BeNumerically("==", 8443))
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("SUCCESS"))
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			hop2, err := t.Cluster(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hop2.Fact("kind of discovery, as the other ServiceEntry wants it", hop2.Envoy.Type(), Equal("EDS"))
+			call.Status(Equal(200))
+			call.Fact("partner: its port", call.Arrived().Port, BeNumerically("==", laxPort))
+			call.Fact("partner: verification of the client certificate", call.Arrived().Verify, Equal("NONE"))
+			return nil
+		},
+		Control: []lab.Variation{entry("that ServiceEntry is exported to its own namespace only", ".")},
 	}
 })

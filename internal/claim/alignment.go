@@ -13,6 +13,16 @@ var alignment = []Claim{
 		Lesson:    "It fails late. Envoy waits for a Secret that does not come (15 s, its default) and meanwhile serves with the cluster that it had: a 200 right after the edit proves nothing.",
 	},
 	{
+		ID: "A-align-rest", Chapter: Traps, Section: "§5", Expected: Supported,
+		Statement: "The alignment map is not all: strings that it does not name break the call just so.",
+		Lesson:    "Add to the map: the VirtualService's gateways (in both places), the port of its hop-1 match, host and port of its hop-2 destination, the hop-2 rule's port, the ServiceEntry's port and the Gateway's selector.",
+	},
+	{
+		ID: "A-align-target", Chapter: Traps, Section: "§5", Expected: Refuted,
+		Statement: "The Service's targetPort has to be the Gateway's port.",
+		Lesson:    "Only where the Gateway's port is no port of its Service, as in the guide (443 to 8443). A Gateway port that is a Service port stands for that port's target: with Service 8443 to 8444 and a Gateway on 8443 the proxy listens on 8444, and all is well.",
+	},
+	{
 		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,
 		Statement: "Values that cannot be right are refused by the API server, with a text that says what is wrong: by the CRD's schema, by its rules and by Istio's webhook.",
 	},

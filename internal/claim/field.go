@@ -46,4 +46,17 @@ var field = []Claim{
 		Statement: "A partner that gives a connection up before the gateway's idle time has passed makes the next call on it fail with 503 UC.",
 		Lesson:    "Keep http.idleTimeout on hop 2 below the partner's keep-alive: the gateway then leaves first, and the call gets a fresh connection.",
 	},
+	{
+		ID: "F-se-collision", Chapter: Field, Expected: Refuted, // issues 55879, 51466
+		Statement: "Another namespace's ServiceEntry for the same host changes nothing here.",
+		Lesson:    "Of several ServiceEntries for one host the oldest wins in every proxy that sees them, the gateway's own namespace notwithstanding: an older one elsewhere sent hop 2, with our certificate, to its own endpoints. Make exportTo [\".\"] the rule for ServiceEntries (defaultServiceExportTo), and do not recreate your own without need: that makes it the younger one.",
+	},
+	{
+		ID: "F-one-identity", Chapter: Field, Expected: Supported, // issue 35430
+		Statement: "One gateway presents different client certificates for one host, by caller, if the hop-2 rule has a subset for each and the route chooses it by the caller's identity.",
+	},
+	{
+		ID: "F-two-gateways", Chapter: Field, Expected: Supported, // issue 45486
+		Statement: "Two gateway pods hold hop 2's limit each for itself, and the calls are in one log or the other.",
+	},
 }

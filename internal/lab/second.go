@@ -157,3 +157,12 @@ func (l *Lab) awaitGateways(ctx context.Context, ips ...string) error {
 	}
 	return nil
 }
+
+// OneGateway takes the second gateway away again.
+func (l *Lab) OneGateway(change string) Variation {
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		l.Second.Gateway = nil
+		w := l.home.SecondGateway()
+		return Applied{Command: fmt.Sprintf("kubectl delete -n %s deployment %s", w.Namespace, w.Deployment)}, l.removeSecondGateway(ctx)
+	}}
+}

@@ -234,7 +234,7 @@ func TestServerFilesAreWhatNginxReads(t *testing.T) {
 	}
 }
 
-// Each port of the Service leads to a port that nginx listens on.
+// Each port of the Service leads to a port that nginx listens on, or the black hole.
 func TestServicePortsAreNginxPorts(t *testing.T) {
 	conf, err := fs.ReadFile(Files, "nginx.conf")
 	if err != nil {
@@ -248,6 +248,9 @@ func TestServicePortsAreNginxPorts(t *testing.T) {
 	for _, m := range regexp.MustCompile(`(?m)^\s*listen (\d+)`).FindAllStringSubmatch(string(conf), -1) {
 		listens[m[1]] = true
 	}
+	for _, m := range regexp.MustCompile(`bind\(\$ear, sockaddr_in\((\d+),`).FindAllStringSubmatch(string(manifest), -1) {
+		listens[m[1]] = true
+	}
 	ports := regexp.MustCompile(`- { name: [a-z0-9-]+, port: (\d+)(?:, targetPort: (\d+))? }`).FindAllStringSubmatch(string(manifest), -1)
 	if len(ports) == 0 || len(listens) == 0 {
 		t.Fatalf("%d ports of the Service and %d of nginx: the patterns of this test are out of date", len(ports), len(listens))
@@ -259,13 +262,13 @@ func TestServicePortsAreNginxPorts(t *testing.T) {
 			target = m[1]
 		}
 		if !listens[target] {
-			t.Errorf("the Service's port %s leads to %s, where nginx does not listen", m[1], target)
+			t.Errorf("the Service's port %s leads to %s, where nobody listens", m[1], target)
 		}
 		led[target] = true
 	}
 	for port := range listens {
 		if !led[port] {
-			t.Errorf("nginx listens on %s, which no port of the Service leads to", port)
+			t.Errorf("somebody listens on %s, which no port of the Service leads to", port)
 		}
 	}
 }

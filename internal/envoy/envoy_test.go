@@ -739,7 +739,7 @@ func TestPartnerLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "with a certificate", PartnerLog{
-		Token: "t-ok", Time: got.Time, Status: 200, Port: 19443, Peer: "127.0.0.1", Host: "partner.example.com",
+		Token: "t-ok", Time: got.Time, Logged: time.UnixMilli(1795451858939).UTC(), Status: 200, Port: 19443, Peer: "127.0.0.1", Host: "partner.example.com",
 		URI: "/probe/t-ok", Protocol: "HTTP/1.1", TLS: "TLSv1.2", Cipher: "ECDHE-ECDSA-AES128-GCM-SHA256", SNI: "partner.example.com",
 		Verify: "SUCCESS", DN: "O=Twohop,CN=egress-client", Issuer: "CN=partner client CA",
 		Serial: "764d0ce1786357d6a767a8dce99099e51c891d97", Fingerprint: "a7eeb3bdb4fe69d17b021b71455b54d303f1a062",
@@ -771,7 +771,7 @@ func TestPartnerLog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.Time, got.XFCC = time.Time{}, nil
+	got.Time, got.Logged, got.XFCC = time.Time{}, time.Time{}, nil
 	equal(t, "the answer says what the log says", got, echo)
 }
 

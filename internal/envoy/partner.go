@@ -18,10 +18,13 @@ var partnerFields = []string{
 // PartnerLog is what the partner saw of one request: a line of its access log,
 // or the same in the body of its answer.
 type PartnerLog struct {
-	Token  string
-	Time   time.Time // zero in an answer
-	Status uint64    // in an answer the status when it was written
-	Port   uint64    // where the partner listens
+	Token string
+	Time  time.Time // zero in an answer; to the second
+	// Logged is when the line was written, to the millisecond; zero where the
+	// line does not tell.
+	Logged time.Time
+	Status uint64 // in an answer the status when it was written
+	Port   uint64 // where the partner listens
 
 	Peer     string // the caller's address, without a port
 	Host     string // the Host header
@@ -63,6 +66,13 @@ func ParsePartnerLog(line []byte) (PartnerLog, error) {
 	f.require("time", "xfcc")
 	l := f.partner()
 	l.Time = f.time("time", time.RFC3339)
+	if msec := f.text("msec"); msec != "" { // "1764000000.123"
+		at, err := strconv.ParseFloat(msec, 64)
+		if err != nil {
+			f.fail("field msec: %v", err)
+		}
+		l.Logged = time.UnixMilli(int64(at*1000 + 0.5)).UTC()
+	}
 	if f.err != nil {
 		return PartnerLog{}, f.err
 	}

@@ -60,7 +60,7 @@ func (l *Lab) Witness(ctx context.Context, traces ...Trace) ([]observe.Witnessed
 	for _, g := range l.gateways() {
 		group.Go(func() error { return l.flushGateway(waiting, g) })
 	}
-	group.Go(func() error { return l.flushPartner(waiting) })
+	group.Go(func() error { return l.FlushPartner(waiting) })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
@@ -120,8 +120,9 @@ func (l *Lab) flushGateway(ctx context.Context, gateway *observe.Proxy) error {
 // partnerPlainPort is nginx's plaintext port (partner-nginx/nginx.conf).
 const partnerPlainPort = "8080"
 
-// flushPartner asks the partner's plaintext port, through the API server.
-func (l *Lab) flushPartner(ctx context.Context) error {
+// FlushPartner makes the partner log a line and waits for it: all that it logged
+// before is then read. It asks the plaintext port, through the API server.
+func (l *Lab) FlushPartner(ctx context.Context) error {
 	token := "flush-" + probe.NewToken()
 	_, err := l.Kube.Typed.CoreV1().Pods(l.PartnerPod.Namespace).
 		ProxyGet("http", l.PartnerPod.Name, partnerPlainPort, probe.Path(token), nil).DoRaw(ctx)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -24,14 +25,20 @@ type Log struct {
 
 	distort func([]byte) [][]byte
 	mu      sync.Mutex
-	lines   [][]byte
+	lines   []Line
 	ended   error
 	changed chan struct{} // closed and renewed at each new line
 }
 
+// Line is a line of a log, and when the container's runtime got it.
+type Line struct {
+	At   time.Time
+	Text []byte
+}
+
 // Follow starts to read a container's log. It ends with ctx or with the pod.
 func Follow(ctx context.Context, client *kube.Client, namespace, pod, container string) (*Log, error) {
-	stream, err := client.Typed.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Follow: true}).Stream(ctx)
+	stream, err := client.Typed.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{Container: container, Follow: true, Timestamps: true}).Stream(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("follow the log of %s/%s (%s): %w", namespace, pod, container, err)
 	}
@@ -53,11 +60,17 @@ func (l *Log) read(stream io.ReadCloser) {
 		line, err := in.ReadBytes('\n')
 		l.mu.Lock()
 		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
-			heard := [][]byte{line}
-			if l.distort != nil {
-				heard = l.distort(line)
+			stamped, stampErr := stamp(line)
+			switch {
+			case stampErr != nil && err == nil: // a log that ends may end within a line
+				err = stampErr
+			case stampErr == nil && len(stamped.Text) > 0 && l.distort == nil:
+				l.lines = append(l.lines, stamped)
+			case stampErr == nil && len(stamped.Text) > 0:
+				for _, text := range l.distort(stamped.Text) {
+					l.lines = append(l.lines, Line{At: stamped.At, Text: text})
+				}
 			}
-			l.lines = append(l.lines, heard...)
 		}
 		if err != nil {
 			l.ended = err
@@ -69,6 +82,16 @@ func (l *Log) read(stream io.ReadCloser) {
 			return
 		}
 	}
+}
+
+// stamp takes the runtime's time off a line: "2026-11-23T16:10:11.123456789Z text".
+func stamp(line []byte) (Line, error) {
+	when, text, _ := bytes.Cut(line, []byte(" "))
+	at, err := time.Parse(time.RFC3339Nano, string(when))
+	if err != nil {
+		return Line{}, fmt.Errorf("a log line without the runtime's time: %.200s", line)
+	}
+	return Line{At: at, Text: text}, nil
 }
 
 // Distort makes the log say something else from now on; nil ends it. Mutants
@@ -84,11 +107,22 @@ func (l *Log) Matching(match func([]byte) bool) [][]byte { return l.MatchingAfte
 
 // MatchingAfter is Matching for lines beyond the first n that were read.
 func (l *Log) MatchingAfter(n int, match func([]byte) bool) [][]byte {
+	var found [][]byte
+	for _, line := range l.linesAfter(n, match) {
+		found = append(found, line.Text)
+	}
+	return found
+}
+
+// Lines is Matching, with the lines' times.
+func (l *Log) Lines(match func([]byte) bool) []Line { return l.linesAfter(0, match) }
+
+func (l *Log) linesAfter(n int, match func([]byte) bool) []Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var found [][]byte
+	var found []Line
 	for _, line := range l.lines[n:] {
-		if match(line) {
+		if match(line.Text) {
 			found = append(found, line)
 		}
 	}
@@ -98,6 +132,12 @@ func (l *Log) MatchingAfter(n int, match func([]byte) bool) [][]byte {
 // Wait returns the first line that matches, past or to come. If none comes
 // before ctx ends, or the log ends first, the error says what was awaited.
 func (l *Log) Wait(ctx context.Context, what string, match func([]byte) bool) ([]byte, error) {
+	line, err := l.wait(ctx, 0, what, match)
+	return line.Text, err
+}
+
+// WaitLine is Wait, with the line's time.
+func (l *Log) WaitLine(ctx context.Context, what string, match func([]byte) bool) (Line, error) {
 	return l.wait(ctx, 0, what, match)
 }
 
@@ -114,30 +154,30 @@ func (l *Log) Len() int {
 	return len(l.lines)
 }
 
-func (l *Log) wait(ctx context.Context, seen int, what string, match func([]byte) bool) ([]byte, error) {
+func (l *Log) wait(ctx context.Context, seen int, what string, match func([]byte) bool) (Line, error) {
 	for {
 		l.mu.Lock()
 		fresh, ended, changed := l.lines[seen:], l.ended, l.changed
 		seen = len(l.lines)
 		l.mu.Unlock()
 		for _, line := range fresh {
-			if match(line) {
+			if match(line.Text) {
 				return line, nil
 			}
 		}
 		if ended != nil {
-			return nil, fmt.Errorf("the log of %s ended (%w) before %s", l.Who, ended, what)
+			return Line{}, fmt.Errorf("the log of %s ended (%w) before %s", l.Who, ended, what)
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
 			last := "nothing"
 			if n := len(fresh); n > 0 {
-				last = string(fresh[n-1])
+				last = string(fresh[n-1].Text)
 			} else if all := l.Matching(func([]byte) bool { return true }); len(all) > 0 {
 				last = string(all[len(all)-1])
 			}
-			return nil, fmt.Errorf("waited in the log of %s for %s: %w; its last line was %.300s", l.Who, what, context.Cause(ctx), last)
+			return Line{}, fmt.Errorf("waited in the log of %s for %s: %w; its last line was %.300s", l.Who, what, context.Cause(ctx), last)
 		}
 	}
 }

@@ -24,11 +24,16 @@ func following(t *testing.T) (*Log, *io.PipeWriter) {
 	return NewLog("ns/pod (app)", "kubectl logs -n ns pod -c app", out), in
 }
 
-// write writes and returns once the log has n lines.
+// runtimeTime is what the container's runtime puts before each line here.
+const runtimeTime = "2026-11-23T16:10:11.123456789Z"
+
+// write writes lines as a runtime does and returns once the log has n lines.
 func write(t *testing.T, l *Log, in io.Writer, text string, n int) {
 	t.Helper()
-	if _, err := io.WriteString(in, text); err != nil {
-		t.Fatal(err)
+	for line := range strings.Lines(text) {
+		if _, err := io.WriteString(in, runtimeTime+" "+line); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for deadline := time.Now().Add(10 * time.Second); l.Len() < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -66,6 +71,26 @@ func TestLogKeepsLinesInOrder(t *testing.T) {
 	write(t, l, io.Discard, "", 4)
 	if diff := cmp.Diff([]string{"half"}, texts(l.MatchingAfter(3, everything))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestLinesHaveTheRuntimesTime(t *testing.T) {
+	l, in := following(t)
+	write(t, l, in, "one a\ntwo b\n", 2)
+	at := time.Date(2026, 11, 23, 16, 10, 11, 123456789, time.UTC)
+	if diff := cmp.Diff([]Line{{At: at, Text: []byte("two b")}}, l.Lines(Contains("b"))); diff != "" {
+		t.Error(diff)
+	}
+	line, err := l.WaitLine(t.Context(), "b", Contains("b"))
+	if err != nil || !line.At.Equal(at) {
+		t.Errorf("%v, %v", line, err)
+	}
+	// What has no time did not come from a runtime, and the log cannot go on.
+	if _, err := io.WriteString(in, "unable to retrieve container logs\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.WaitLine(t.Context(), "c", Contains("c")); err == nil || !strings.Contains(err.Error(), "without the runtime's time: unable to retrieve") {
+		t.Error(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,11 +28,29 @@ type Request struct {
 	// on the connection of the first, at most one in each Pace.
 	More []string
 	Pace time.Duration
+	// AtOnce makes all requests at the same time instead, each on a connection
+	// of its own; bodies are then left out, since curl would mix them.
+	AtOnce bool
+	// Want is the kind of answer that the partner shall give.
+	Want Answer
 	// Args are further arguments for curl.
 	Args []string
 	// Timeout bounds each request; 0 means DefaultTimeout.
 	Timeout time.Duration
 }
+
+// Answer is a kind of answer; the path asks for it (partner-nginx/echo.conf).
+type Answer string
+
+// The kinds.
+const (
+	Plain Answer = "probe" // at once; the zero value means the same
+	Slow  Answer = "slow"  // after SlowAnswer
+	Fail  Answer = "fail"  // 503, the partner's own
+)
+
+// SlowAnswer is how long a slow answer takes.
+const SlowAnswer = 400 * time.Millisecond
 
 // DefaultTimeout is long enough for a connect timeout of 3 s at each hop.
 const DefaultTimeout = 10 * time.Second
@@ -52,7 +71,14 @@ func NewToken() string {
 }
 
 // Path is where a token's request goes.
-func Path(token string) string { return "/probe/" + token }
+func Path(token string) string { return Plain.path(token) }
+
+func (a Answer) path(token string) string {
+	if a == "" {
+		a = Plain
+	}
+	return "/" + string(a) + "/" + token
+}
 
 // Arguments returns curl's command line for the subject.
 func Arguments(s subject.Subject, r Request) []string {
@@ -69,9 +95,14 @@ func Arguments(s subject.Subject, r Request) []string {
 	if r.Pace > 0 {
 		args = append(args, "--rate", fmt.Sprintf("%d/s", max(1, time.Second/r.Pace)))
 	}
-	args = append(args, s.URL(Path(r.Token)))
-	for _, token := range r.More {
-		args = append(args, s.URL(Path(token)))
+	if r.AtOnce {
+		args = append(args, "--parallel", "--parallel-immediate", "--parallel-max", strconv.Itoa(1+len(r.More)))
+	}
+	for _, token := range append([]string{r.Token}, r.More...) {
+		if r.AtOnce {
+			args = append(args, "--output", "/dev/null")
+		}
+		args = append(args, s.URL(r.Want.path(token)))
 	}
 	return args
 }
@@ -88,7 +119,8 @@ func Do(ctx context.Context, client *kube.Client, s subject.Subject, pod string,
 }
 
 // DoAll makes a request and those that follow it on its connection. There is a
-// reply for each of them, in order; every reply's Raw is all that curl printed.
+// reply for each of them, in order (at once: in the order of their ends); every
+// reply's Raw is all that curl printed.
 func DoAll(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
 	return do(ctx, client, s, pod, r, Arguments(s, r), envoy.ParseCurlMany)
 }

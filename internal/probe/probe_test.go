@@ -38,6 +38,14 @@ func TestArguments(t *testing.T) {
 			"curl", "--silent", "--show-error", "--max-time", "10", "--write-out", `\n%{json}\n`,
 			"--rate", "2/s",
 			"http://api.partner.example.com/probe/t1", "http://api.partner.example.com/probe/t2", "http://api.partner.example.com/probe/t3"}},
+		{"one that fails", s, Request{Token: "t1", Want: Fail}, []string{
+			"curl", "--silent", "--show-error", "--max-time", "10", "--write-out", `\n%{json}\n`,
+			"http://api.partner.example.com/fail/t1"}},
+		{"slow ones at once", s, Request{Token: "t1", More: []string{"t2"}, Want: Slow, AtOnce: true}, []string{
+			"curl", "--silent", "--show-error", "--max-time", "10", "--write-out", `\n%{json}\n`,
+			"--parallel", "--parallel-immediate", "--parallel-max", "2",
+			"--output", "/dev/null", "http://api.partner.example.com/slow/t1",
+			"--output", "/dev/null", "http://api.partner.example.com/slow/t2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, Arguments(tt.s, tt.r)); diff != "" {

@@ -31,13 +31,16 @@ type Kept struct {
 
 // Keep starts a client that makes n requests, at most one in each pace (of at
 // least a millisecond and at most a second, dividing it).
-func (t *T) Keep(ctx context.Context, n int, pace time.Duration) *Kept {
+func (t *T) Keep(ctx context.Context, n int, pace time.Duration, options ...CallOption) *Kept {
 	k := &Kept{t: t, done: make(chan struct{}), kind: verdict.KindCurl}
 	for range n {
 		token := probe.NewToken()
 		k.tokens, k.traces = append(k.tokens, token), append(k.traces, t.Begin(token, t.Sidecar))
 	}
 	r := probe.Request{Token: k.tokens[0], More: k.tokens[1:], Pace: pace, Connect: t.PartnerIP}
+	for _, o := range options {
+		o(&r)
+	}
 	k.command = probe.Command(t.Subject, r)
 	t.Step("the application calls the partner again and again on one connection", k.command)
 	go func() {
@@ -53,6 +56,22 @@ func (k *Kept) Begun(ctx context.Context) error {
 	defer cancel()
 	_, err := k.t.Partner.Wait(ctx, "the line of a kept client's first request, "+k.tokens[0], observe.Contains(k.tokens[0]))
 	return err
+}
+
+// Made is how many of the requests the partner has answered by now.
+func (k *Kept) Made(ctx context.Context) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lab.Timeouts.Line, fmt.Errorf("%v went by", lab.Timeouts.Line))
+	defer cancel()
+	if err := k.t.FlushPartner(ctx); err != nil {
+		return 0, err
+	}
+	made := 0
+	for _, token := range k.tokens {
+		if len(k.t.Partner.Matching(observe.Contains(token))) > 0 {
+			made++
+		}
+	}
+	return made, nil
 }
 
 // Calls waits for the last request and returns all of them, in order.

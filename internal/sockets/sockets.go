@@ -1,0 +1,182 @@
+// Package sockets reads what the kernel says of a container's TCP: the lines
+// of `ss -Htno` and the counters of /proc/net/netstat. It is pure: it knows
+// neither the cluster nor Envoy, and imports nothing of the project.
+package sockets
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Commands whose output the parsers here expect.
+var (
+	// List prints TCP sockets that listen not, with timers, without names.
+	List = []string{"ss", "-H", "-t", "-n", "-o"}
+	// Counters prints the network namespace's counters.
+	Counters = []string{"cat", "/proc/net/netstat"}
+)
+
+// Socket is one TCP socket.
+type Socket struct {
+	State       string // "ESTAB", "SYN-SENT", …
+	Local, Peer string // "address:port"
+	// Timer is nil where none is armed: for an idle connection that means that
+	// it has no keepalive.
+	Timer *Timer
+}
+
+// Timer is the one timer that is armed on a socket.
+type Timer struct {
+	Kind      string // "keepalive", "on" (retransmission), "timewait", …
+	Remaining time.Duration
+	// Tries is how often the timer went off without an answer.
+	Tries int
+}
+
+// String is a timer as ss prints it, to the millisecond.
+func (t *Timer) String() string {
+	if t == nil {
+		return "none"
+	}
+	return fmt.Sprintf("%s, %s left, %d unanswered", t.Kind, t.Remaining, t.Tries)
+}
+
+var timer = regexp.MustCompile(`^timer:\(([a-z]+),(?:(\d+)min)?(?:(\d+)(?:sec|\.(\d{3})ms)|(\d{1,3})ms)?,(\d+)\)$`)
+
+// Parse reads the output of List. A line that is not a socket's is an error;
+// no line at all means that there is no socket.
+func Parse(raw []byte) ([]Socket, error) {
+	var found []Socket
+	for line := range strings.Lines(string(raw)) {
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		columns := strings.Fields(line)
+		if len(columns) < 5 {
+			return nil, fmt.Errorf("ss: not \"STATE RECV-Q SEND-Q LOCAL PEER [timer:(…)]\": %.200s", line)
+		}
+		for _, queue := range columns[1:3] {
+			if _, err := strconv.ParseUint(queue, 10, 64); err != nil {
+				return nil, fmt.Errorf("ss: the queues are no numbers: %.200s", line)
+			}
+		}
+		s := Socket{State: columns[0], Local: plain(columns[3]), Peer: plain(columns[4])}
+		for _, extra := range columns[5:] {
+			if !strings.HasPrefix(extra, "timer:") {
+				continue
+			}
+			t, err := parseTimer(extra)
+			if err != nil {
+				return nil, err
+			}
+			s.Timer = t
+		}
+		found = append(found, s)
+	}
+	return found, nil
+}
+
+// parseTimer reads "timer:(KIND,TIME,TRIES)". ss writes the time as 9min58sec,
+// 12min, 29sec, 5.920ms (which is 5 seconds and 920 milliseconds) or 345ms, and
+// leaves it empty for zero (iproute2, misc/ss.c, print_ms_timer).
+func parseTimer(text string) (*Timer, error) {
+	m := timer.FindStringSubmatch(text)
+	if m == nil {
+		return nil, fmt.Errorf("ss: not \"timer:(KIND,TIME,TRIES)\": %.100s", text)
+	}
+	part := func(digits string, unit time.Duration) time.Duration {
+		n, _ := strconv.Atoi(digits) // digits only, or empty for zero
+		return time.Duration(n) * unit
+	}
+	t := &Timer{Kind: m[1]}
+	t.Remaining = part(m[2], time.Minute) + part(m[3], time.Second) + part(m[4], time.Millisecond) + part(m[5], time.Millisecond)
+	var err error
+	if t.Tries, err = strconv.Atoi(m[6]); err != nil {
+		return nil, fmt.Errorf("ss: %s: %w", text, err)
+	}
+	return t, nil
+}
+
+// plain takes off the form that an IPv4 address has on an IPv6 socket.
+func plain(address string) string {
+	if rest, ok := strings.CutPrefix(address, "[::ffff:"); ok {
+		return strings.Replace(rest, "]", "", 1)
+	}
+	return address
+}
+
+// To returns the established sockets that lead to an "address:port".
+func To(all []Socket, peer string) []Socket {
+	return established(all, func(s Socket) bool { return s.Peer == peer })
+}
+
+// At returns the established sockets on a local port that a peer's address
+// opened: the other end of To.
+func At(all []Socket, port int, peerAddress string) []Socket {
+	suffix := ":" + strconv.Itoa(port)
+	return established(all, func(s Socket) bool {
+		return strings.HasSuffix(s.Local, suffix) && strings.HasPrefix(s.Peer, peerAddress+":")
+	})
+}
+
+// WithKeepalive returns the sockets on which a keepalive timer is armed.
+func WithKeepalive(all []Socket) []Socket {
+	var found []Socket
+	for _, s := range all {
+		if s.Timer != nil && s.Timer.Kind == "keepalive" {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// Keepalive is the longest time to a next keepalive probe on any of the
+// sockets; nil if one of them has no keepalive timer, or there are none.
+func Keepalive(all []Socket) *time.Duration {
+	with := WithKeepalive(all)
+	if len(with) == 0 || len(with) < len(all) {
+		return nil
+	}
+	longest := time.Duration(0)
+	for _, s := range with {
+		longest = max(longest, s.Timer.Remaining)
+	}
+	return &longest
+}
+
+func established(all []Socket, wanted func(Socket) bool) []Socket {
+	var found []Socket
+	for _, s := range all {
+		if s.State == "ESTAB" && wanted(s) {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// ParseCounters reads /proc/net/netstat: pairs of lines, names and values, under
+// a common word. Keys are word and name together, such as "TcpExtTCPKeepAlive".
+func ParseCounters(raw []byte) (map[string]int64, error) {
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	if len(lines)%2 != 0 {
+		return nil, fmt.Errorf("netstat: %d lines do not pair", len(lines))
+	}
+	counters := map[string]int64{}
+	for i := 0; i < len(lines); i += 2 {
+		names, values := strings.Fields(lines[i]), strings.Fields(lines[i+1])
+		if len(names) < 2 || len(names) != len(values) || names[0] != values[0] || !strings.HasSuffix(names[0], ":") {
+			return nil, fmt.Errorf("netstat: lines %d and %d are no pair of names and values: %.100s", i+1, i+2, lines[i])
+		}
+		for k := 1; k < len(names); k++ {
+			n, err := strconv.ParseInt(values[k], 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("netstat: %s: %w", names[k], err)
+			}
+			counters[strings.TrimSuffix(names[0], ":")+names[k]] = n
+		}
+	}
+	return counters, nil
+}

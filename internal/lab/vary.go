@@ -295,10 +295,15 @@ func (l *Lab) putBack(ctx context.Context) error {
 func (l *Lab) Touched() bool { return len(l.touched) > 0 || len(l.undo) > 0 }
 
 // Barrier returns once everything written before it is live in both proxies.
-// It writes a ServiceEntry that no earlier push can have held, waits until both
-// proxies have its cluster, and then until each has taken listeners and routes
+// It writes a ServiceEntry that no earlier push can have held and a
+// DestinationRule for it, waits until both proxies have the cluster of the
+// rule's subset, and then until each has taken listeners and routes
 // of that push or a later one: istiod pushes clusters first
 // (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
+//
+// istiod hears of each kind of object on a watch of its own, and a ServiceEntry
+// may overtake a DestinationRule that was written before it. What is read from
+// one watch keeps its order: hence a sentinel of both kinds.
 func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
 	defer cancel()
@@ -318,11 +323,21 @@ func (l *Lab) Barrier(ctx context.Context) error {
 			Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
 		},
 	}
-	if err := l.put(ctx, se); err != nil {
-		return err
+	dr := &istio.DestinationRule{
+		ObjectMeta: se.ObjectMeta,
+		Spec: networking.DestinationRule{
+			Host:     host,
+			ExportTo: se.Spec.ExportTo,
+			Subsets:  []*networking.Subset{{Name: sentinelSubset}},
+		},
+	}
+	for _, o := range []k8s.Object{se, dr} {
+		if err := l.put(ctx, o); err != nil {
+			return err
+		}
 	}
 	for _, p := range l.proxies() {
-		if err := awaitPush(ctx, p, host); err != nil {
+		if err := awaitPush(ctx, p, "|"+sentinelSubset+"|"+host); err != nil {
 			return err
 		}
 		if err := awaitWarm(ctx, p); err != nil {
@@ -335,6 +350,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 const (
 	sentinelPort   = 15999
 	sentinelDomain = "sentinel.invalid"
+	sentinelSubset = "sentinel"
 )
 
 // newObject makes an empty object of a pointer type.

@@ -104,6 +104,10 @@ func Detect(ctx context.Context, o Options) (*Engine, error) {
 			return nil, err
 		}
 		tried = append(tried, why)
+		if _, err := exec.LookPath("podman"); err == nil {
+			// It is installed: another go at that would not help.
+			return nil, &EnvironmentError{What: "no container engine answers (" + strings.Join(tried, "; ") + ")", Do: "run `podman info` and repair what it reports, or start docker"}
+		}
 		if err := installPodman(ctx, o, strings.Join(tried, "; ")); err != nil {
 			return nil, err
 		}

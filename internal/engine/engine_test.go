@@ -89,6 +89,24 @@ func TestNoInstallSaysWhatToInstall(t *testing.T) {
 	}
 }
 
+func TestSilentMirrorEndsApt(t *testing.T) {
+	if os.Geteuid() != 0 || !debianLike() {
+		t.Skip("Install runs apt as root on Debian only")
+	}
+	fake(t, map[string]string{"apt-get": `while :; do echo "Ign:1 http://x bookworm/main amd64 y"; echo "  Connection failed [IP: 127.0.0.1 1]"; done`})
+	done := make(chan error, 1)
+	go func() { done <- Install(context.Background(), Options{}, "y is not there", "y") }()
+	select {
+	case err := <-done:
+		var environment *EnvironmentError
+		if !errors.As(err, &environment) || !strings.Contains(err.Error(), "Connection failed") || !strings.Contains(err.Error(), "the Debian mirror answers") {
+			t.Errorf("error %v", err)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("apt went on for ever")
+	}
+}
+
 func TestOutputCarriesStandardError(t *testing.T) {
 	fake(t, map[string]string{"docker": `case "$1" in --version) ;; version) echo 1 ;; *) echo "no such thing" >&2; exit 7 ;; esac`})
 	e, err := Detect(context.Background(), Options{})

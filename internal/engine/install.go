@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 )
 
@@ -26,8 +27,12 @@ func Install(ctx context.Context, o Options, reason string, packages ...string) 
 	}
 	o.log("installing with apt: %s (%s)", list, reason)
 	install := append([]string{"install", "-y", "--no-install-recommends"}, packages...)
-	if err := aptGet(ctx, apt, install...); err == nil {
+	err = aptGet(ctx, apt, install...)
+	if err == nil {
 		return nil
+	}
+	if silentMirror.MatchString(err.Error()) {
+		return notAnswering(ctx, err)
 	}
 	// The lists may be missing or old: refresh them and try once more.
 	if err := aptGet(ctx, apt, "update"); err != nil {
@@ -39,6 +44,10 @@ func Install(ctx context.Context, o Options, reason string, packages ...string) 
 	return nil
 }
 
+// silentMirror is what apt writes of a mirror that does not answer; asking it
+// for newer lists would only take longer.
+var silentMirror = regexp.MustCompile(`(?i)connection (failed|timed out|refused)|(could not|unable to|cannot) (connect|resolve)|temporary failure`)
+
 func notAnswering(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -46,14 +55,46 @@ func notAnswering(ctx context.Context, err error) error {
 	return &EnvironmentError{What: "apt could not install what is needed", Do: "see that the Debian mirror answers (`apt-get update`) and that the disk has room, then run again", Err: err}
 }
 
+// failuresEnough is after how many failures to connect a mirror counts as
+// silent: apt itself would go on with every package of a long list.
+const failuresEnough = 2
+
 func aptGet(ctx context.Context, apt string, args ...string) error {
-	cmd := Process(ctx, apt, append([]string{"-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30", "-o", "Acquire::https::Timeout=30", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
-	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("apt-get %s: %w: %s", args[0], err, lastLines(string(out), 3))
+	bounded, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := Process(bounded, apt, append([]string{"-q", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20", "-o", "Acquire::https::Timeout=20", "-o", "DPkg::Lock::Timeout=120"}, args...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	out := &aptOutput{silent: cancel}
+	cmd.Stdout, cmd.Stderr = out, out // the same writer: exec calls it from one goroutine
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("apt-get %s: %w: %s", args[0], err, lastLines(string(out.text), 3))
 	}
 	return nil
+}
+
+// aptOutput keeps what apt writes, and says when its mirror is silent.
+type aptOutput struct {
+	text     []byte
+	line     []byte
+	failures int
+	silent   func()
+}
+
+func (o *aptOutput) Write(p []byte) (int, error) {
+	o.text = append(o.text, p...)
+	for _, b := range p {
+		if b != '\n' {
+			o.line = append(o.line, b)
+			continue
+		}
+		if silentMirror.Match(o.line) {
+			if o.failures++; o.failures == failuresEnough {
+				o.silent()
+			}
+		}
+		o.line = o.line[:0]
+	}
+	return len(p), nil
 }
 
 func installPodman(ctx context.Context, o Options, tried string) error {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -531,6 +532,9 @@ func (s *session) rootfs(ctx context.Context, ref, name string, scripts ...strin
 				st.set("%s", strings.TrimRight(now, "."))
 			}
 		}); err != nil {
+			if strings.Contains(err.Error(), "unable to pick chroot mode") {
+				return &engine.EnvironmentError{What: "mmdebstrap cannot make a root filesystem as this user", Do: "run as root, give the user subordinate ids (package uidmap, /etc/subuid), or use IMAGES=official where a container registry is in reach", Err: telling(err, regexp.MustCompile("chroot mode"))}
+			}
 			return err
 		}
 		st.set("importing")

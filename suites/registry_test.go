@@ -54,7 +54,7 @@ func mismatches(claims []claim.Claim, specs [][]string) []string {
 	}
 	for _, c := range claims {
 		if n := count[string(c.ID)]; n != 1 {
-			problems = append(problems, fmt.Sprintf("claim %s has %d specs: internal/claim/%s.go and suites/%s_test.go have to agree", c.ID, n, c.Chapter, c.Chapter))
+			problems = append(problems, fmt.Sprintf("claim %s has %d specs: internal/claim/%s.go and suites/ have to agree", c.ID, n, c.Chapter))
 		}
 	}
 	return problems

@@ -163,7 +163,7 @@ sounds right and that the cluster contradicts: its lesson says what holds instea
 			if c.Lesson != "" {
 				fmt.Fprintf(&b, "- Lesson: %s\n", markdown(c.Lesson))
 			}
-			fmt.Fprintf(&b, "- Proven by: [suites/%[1]s_test.go](../suites/%[1]s_test.go), `make e2e CLAIMS=%[2]s`", chapter, c.ID)
+			fmt.Fprintf(&b, "- Proven by: `Claim(\"%[1]s\", …)` in [suites](../suites), `make e2e CLAIMS=%[1]s`", c.ID)
 			if c.Timer {
 				b.WriteString(", which waits for a real timer")
 			}

@@ -314,7 +314,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 		Spec: networking.ServiceEntry{
 			Hosts: []string{host},
 			// Other labs of the mesh need not hear of it: each push costs them.
-			ExportTo:   []string{".", l.home.Client.Namespace, l.home.Unbound.Namespace},
+			ExportTo:   []string{l.home.Client.Namespace, l.home.Gateway.Namespace, l.home.Unbound.Namespace},
 			Location:   networking.ServiceEntry_MESH_EXTERNAL,
 			Resolution: networking.ServiceEntry_STATIC,
 			// A port that nothing else uses: an HTTP port would bring a listener

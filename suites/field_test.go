@@ -456,7 +456,12 @@ var _ = Claim("F-se-collision", func(t *trial.T) trial.Experiment {
 			ObjectMeta: metav1.ObjectMeta{Name: foreign, Namespace: ns},
 			Spec: networking.ServiceEntry{
 				Hosts: []string{t.Subject.ExternalHost}, Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,
-				Ports:     []*networking.ServicePort{{Number: uint32(t.Subject.ExternalPort), Name: "tls", Protocol: "TLS", TargetPort: laxPort}},
+				Ports: []*networking.ServicePort{
+					{Number: uint32(t.Subject.ExternalPort), Name: "tls", Protocol: "TLS", TargetPort: laxPort},
+					// What the application calls; without it the sidecar, which sees
+					// this entry first, may have no listener on that port.
+					{Number: uint32(t.Subject.AppPort), Name: "http", Protocol: "HTTP", TargetPort: laxPort},
+				},
 				Endpoints: []*networking.WorkloadEntry{{Address: t.PartnerIP}},
 				ExportTo:  exportTo,
 			},

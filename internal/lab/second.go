@@ -146,7 +146,8 @@ func (l *Lab) awaitGateways(ctx context.Context, ips ...string) error {
 		for _, status := range all {
 			if status.Name == l.home.Hop1Cluster() {
 				for _, host := range status.Hosts {
-					have[host.Address] = true
+					// A host that is there may still be held back, and gets no call then.
+					have[host.Address] = len(host.Flags) == 0 && (host.EDSHealth == "" || host.EDSHealth == "HEALTHY")
 				}
 			}
 		}

@@ -417,6 +417,12 @@ var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
 					limits++
 				}
 			}
+			if t.Second.Gateway != nil {
+				// A new host reaches Envoy's workers later than its admin API.
+				if err := usesBothGateways(ctx, t); err != nil {
+					return err
+				}
+			}
 			calls, err := t.Keep(ctx, n, 0).Calls(ctx)
 			if err != nil {
 				return err
@@ -443,6 +449,19 @@ var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
 		Control: []lab.Variation{t.OneGateway("take the second gateway pod away")},
 	}
 })
+
+// usesBothGateways calls until a call has gone through the second gateway.
+func usesBothGateways(ctx context.Context, t *trial.T) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lab.Timeouts.Push, fmt.Errorf("%v went by", lab.Timeouts.Push))
+	defer cancel()
+	return lab.Poll(ctx, func() (bool, string, error) {
+		call, err := t.Call(ctx)
+		if err != nil {
+			return false, "", err
+		}
+		return len(call.SecondGateway) > 0, "the sidecar's calls go to the first gateway only", nil
+	})
+}
 
 var _ = Claim("F-se-collision", func(t *trial.T) trial.Experiment {
 	const foreign = "somebody-elses"

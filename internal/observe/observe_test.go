@@ -50,6 +50,13 @@ func texts(lines [][]byte) []string {
 	return all
 }
 
+// soon bounds a wait that has to come to an end by itself.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func everything([]byte) bool { return true }
 
 func TestLogKeepsLinesInOrder(t *testing.T) {
@@ -81,7 +88,7 @@ func TestLinesHaveTheRuntimesTime(t *testing.T) {
 	if diff := cmp.Diff([]Line{{At: at, Text: []byte("two b")}}, l.Lines(Contains("b"))); diff != "" {
 		t.Error(diff)
 	}
-	line, err := l.WaitLine(t.Context(), "b", Contains("b"))
+	line, err := l.WaitLine(soon(t), "b", Contains("b"))
 	if err != nil || !line.At.Equal(at) {
 		t.Errorf("%v, %v", line, err)
 	}
@@ -89,7 +96,7 @@ func TestLinesHaveTheRuntimesTime(t *testing.T) {
 	if _, err := io.WriteString(in, "unable to retrieve container logs\n"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.WaitLine(t.Context(), "c", Contains("c")); err == nil || !strings.Contains(err.Error(), "without the runtime's time: unable to retrieve") {
+	if _, err := l.WaitLine(soon(t), "c", Contains("c")); err == nil || !strings.Contains(err.Error(), "without the runtime's time: unable to retrieve") {
 		t.Error(err)
 	}
 }
@@ -102,7 +109,7 @@ func TestWait(t *testing.T) {
 	t.Run("for a line that is there", func(t *testing.T) {
 		l, in := following(t)
 		write(t, l, in, "old token\n", 1)
-		line, err := l.Wait(t.Context(), "the token", Contains("token"))
+		line, err := l.Wait(soon(t), "the token", Contains("token"))
 		if err != nil || string(line) != "old token" {
 			t.Errorf("%q, %v", line, err)
 		}
@@ -111,7 +118,7 @@ func TestWait(t *testing.T) {
 		l, in := following(t)
 		got := make(chan result, 1)
 		go func() {
-			line, err := l.Wait(t.Context(), "the token", Contains("token"))
+			line, err := l.Wait(soon(t), "the token", Contains("token"))
 			got <- result{line, err}
 		}()
 		for i := range 3 {
@@ -126,7 +133,7 @@ func TestWait(t *testing.T) {
 		l, in := following(t)
 		write(t, l, in, "old token\n", 1)
 		got := make(chan error, 1)
-		go func() { got <- l.WaitAfter(t.Context(), 1, "the token", Contains("token")) }()
+		go func() { got <- l.WaitAfter(soon(t), 1, "the token", Contains("token")) }()
 		select {
 		case err := <-got:
 			t.Fatalf("the old line was taken: %v", err)
@@ -160,18 +167,18 @@ func TestWait(t *testing.T) {
 		l, in := following(t)
 		write(t, l, in, "last token\n", 1)
 		in.CloseWithError(errors.New("the pod is gone"))
-		_, err := l.Wait(t.Context(), "the line of t1", Contains("t1"))
+		_, err := l.Wait(soon(t), "the line of t1", Contains("t1"))
 		if err == nil || err.Error() != "the log of ns/pod (app) ended (the pod is gone) before the line of t1" {
 			t.Error(err)
 		}
-		if _, err := l.Wait(t.Context(), "the token", Contains("token")); err != nil {
+		if _, err := l.Wait(soon(t), "the token", Contains("token")); err != nil {
 			t.Errorf("a line that came before the end: %v", err)
 		}
 	})
 	t.Run("in a log that ends meanwhile", func(t *testing.T) {
 		l, in := following(t)
 		got := make(chan error, 1)
-		go func() { _, err := l.Wait(t.Context(), "the line of t1", Contains("t1")); got <- err }()
+		go func() { _, err := l.Wait(soon(t), "the line of t1", Contains("t1")); got <- err }()
 		in.Close()
 		if err := <-got; !errors.Is(err, io.EOF) {
 			t.Error(err)

@@ -94,6 +94,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 		endPhase(current, started)
 	}
 	Expect(folder.SetRun(func(r *verdict.Run) {
+		r.Seed = GinkgoRandomSeed()
 		r.Cluster, r.ClusterReused, r.Kubernetes, r.Domain = config.ClusterName, up.Reused, up.Kubernetes, config.Cluster().Istio.Domain
 		if up.ReuseNote != "" {
 			r.Notes = append(r.Notes, up.ReuseNote)

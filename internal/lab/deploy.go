@@ -217,6 +217,9 @@ func (l *Lab) Deploy(ctx context.Context) error {
 	if err := l.Attach(ctx); err != nil {
 		return err
 	}
+	if err := l.awaitPartner(ctx); err != nil {
+		return err
+	}
 	if err := l.Barrier(ctx); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 	"sigs.k8s.io/yaml"
 
+	"twohop/internal/observe"
+	"twohop/internal/probe"
 	"twohop/internal/subject"
 )
 
@@ -235,7 +237,31 @@ func (l *Lab) settle(ctx context.Context) error {
 		}
 	}
 	clear(l.rolling)
-	return l.Attach(ctx)
+	if err := l.Attach(ctx); err != nil {
+		return err
+	}
+	return l.awaitPartner(ctx)
+}
+
+// awaitPartner waits until the partner's Service leads to the pod that is there
+// now: kube-proxy learns of it up to a second after the Deployment says that it
+// is available. It asks from the gateway's pod, past every proxy.
+func (l *Lab) awaitPartner(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Ready, fmt.Errorf("%v went by", Timeouts.Ready))
+	defer cancel()
+	err := poll(ctx, func() (bool, string, error) {
+		token := "ready-" + probe.NewToken()
+		_, _, err := l.Kube.Exec(ctx, l.Gateway.Workload.Namespace, l.Gateway.Pod, l.Gateway.Workload.Proxy,
+			"curl", "--silent", "--show-error", "--output", "/dev/null", "--max-time", "2", "http://"+l.PartnerIP+probe.Path(token))
+		if err != nil {
+			return false, err.Error(), nil
+		}
+		return len(l.Partner.Matching(observe.Contains(token))) > 0, "somebody else answered", nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until %s answers from pod %s: %w", l.PartnerIP, l.PartnerPod.Name, err)
+	}
+	return nil
 }
 
 // Restore puts back whatever variations touched, and waits until the proxies

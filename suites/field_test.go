@@ -18,6 +18,7 @@ import (
 	"twohop/internal/analysis"
 	"twohop/internal/lab"
 	"twohop/internal/observe"
+	"twohop/internal/subject"
 	"twohop/internal/trial"
 	partnernginx "twohop/partner-nginx"
 )
@@ -519,5 +520,182 @@ var _ = Claim("F-se-collision", func(t *trial.T) trial.Experiment {
 			return nil
 		},
 		Control: []lab.Variation{entry("that ServiceEntry is exported to its own namespace only", ".")},
+	}
+})
+
+// moving is a partner whose address is another one from now on, by its name in
+// DNS: its pod's, or that of its Service, with the same port on both.
+type moving struct {
+	name     lab.PartnerName
+	canary   string
+	old, new string // addresses
+	stays    bool   // the old address stays in DNS beside the new one
+	kept     []*trial.Call
+	first    *trial.Call
+	after    []*trial.Call   // from when the canary had the new address
+	before   *trial.Counters // of hop 2
+}
+
+func newMoving(t *trial.T) *moving {
+	return &moving{name: t.NewPartnerName("moving"), canary: "canary." + t.Subject.ExternalHost, old: t.PartnerPod.Status.PodIP, new: t.PartnerIP}
+}
+
+func (m *moving) arrange(t *trial.T) []lab.Variation {
+	canary := t.OtherServiceEntry(m.canary)
+	canary.Spec.Ports[0].TargetPort = laxPort
+	canary.Spec.Endpoints = []*networking.WorkloadEntry{{Address: m.name.FQDN()}}
+	return []lab.Variation{
+		m.name.Has("a DNS name has the address of the partner's pod", m.old),
+		m.registered(t, "hop 2 goes to that name, with resolution DNS", networking.ServiceEntry_DNS, m.name.FQDN()),
+		lab.Add("a canary of the same name, with resolution DNS", canary),
+	}
+}
+
+// registered leads hop 2 to an address, and to a port that keeps connections for an
+// hour: what ends one is not the partner.
+func (m *moving) registered(t *trial.T, change string, resolution networking.ServiceEntry_Resolution, address string) lab.Variation {
+	return lab.Together(change,
+		t.ServiceEntry(change, func(se *networking.ServiceEntry) {
+			se.Resolution, se.Endpoints[0].Address = resolution, address
+		}),
+		t.PartnerPort(change, laxPort))
+}
+
+// move gives the name its other address while a client is at work, and waits
+// until the canary has it: within the 30 s that a record lives.
+func (m *moving) move(ctx context.Context, t *trial.T) (err error) {
+	const pace, most, more = 500 * time.Millisecond, 80, 4
+	from, to := m.old, m.new
+	if m.first != nil { // the second time it moves back
+		from, to = to, from
+	}
+	m.old, m.new = from, to
+	client := t.KeepOn(ctx, most, pace)
+	if err := client.Await(ctx, 2); err != nil {
+		return err
+	}
+	if m.before, err = t.Counters(ctx, t.Gateway, t.Subject.Hop2Cluster()); err != nil {
+		return err
+	}
+	has := []string{to}
+	if m.stays {
+		has = append(has, from)
+	}
+	if err := t.Change(ctx, m.name.Has("the partner moves: the name has its other address", has...)); err != nil {
+		return err
+	}
+	canary := subject.ClusterName(t.Subject.ExternalPort, "", m.canary)
+	for i := range has {
+		has[i] = m.at(has[i])
+	}
+	if err := client.AwaitHosts(ctx, t.Gateway, canary, has...); err != nil {
+		return err
+	}
+	// hop 2 asks at the canary's time, or a tenth of a second (Istio's DNS jitter) later.
+	if err := client.Await(ctx, 1+more); err != nil {
+		return err
+	}
+	hosts, err := t.Hosts(ctx, t.Gateway, canary)
+	if err != nil {
+		return err
+	}
+	hosts.Fact("the canary's addresses", hosts.Addresses, ConsistOf(has))
+	if m.kept, err = client.Stop(ctx); err != nil {
+		return err
+	}
+	m.first, m.after = m.kept[0], m.kept[len(m.kept)-more:]
+	return nil
+}
+
+// at is an address with the partner's port.
+func (m *moving) at(address string) string { return fmt.Sprintf("%s:%d", address, laxPort) }
+func (m *moving) last() *trial.Call        { return m.after[len(m.after)-1] }
+
+// followed is the time from the first request to the first one at the new
+// address, none if there was none.
+func (m *moving) followed() any {
+	for _, c := range m.kept {
+		if c.Through().UpstreamHost == m.at(m.new) {
+			return c.Through().StartTime.Sub(m.first.Through().StartTime).Seconds()
+		}
+	}
+	return nil
+}
+
+// stayed is how many of the requests after the move were on the first one's connection.
+func (m *moving) stayed() (n int) {
+	first := m.first.Through().UpstreamConnectionID
+	for _, c := range m.after {
+		if id := c.Through().UpstreamConnectionID; id != nil && first != nil && *id == *first {
+			n++
+		}
+	}
+	return n
+}
+
+var _ = Claim("F-dns-stale", func(t *trial.T) trial.Experiment {
+	m := newMoving(t)
+	return trial.Experiment{
+		Arrange: m.arrange(t),
+		Check: func(ctx context.Context, t *trial.T) error {
+			if err := m.move(ctx, t); err != nil {
+				return err
+			}
+			m.first.Fact("before: upstream host", m.first.Through().UpstreamHost, Equal(m.at(m.old)))
+			m.last().Fact("after: upstream host", m.last().Through().UpstreamHost, Equal(m.at(m.new)))
+			// The cluster asked when it came, shortly before, and asks again when
+			// the record's 30 s are over: neither at once nor much later.
+			m.last().Fact("seconds from the first request to the first one at the new address", m.followed(), And(BeNumerically(">", 20), BeNumerically("<", 35)))
+			m.last().Fact("requests that failed", len(m.kept)-trial.Answered(m.kept, 200), Equal(0))
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			hop2, err := t.Cluster(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hop2.Fact("kind of discovery", hop2.Envoy.Type(), Equal("EDS"))
+			hosts, err := t.Hosts(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			hosts.Fact("addresses", hosts.Addresses, ConsistOf(m.at(m.old)))
+			m.last().Fact("after: upstream host, as written in the ServiceEntry", m.last().Through().UpstreamHost, Equal(m.at(m.old)))
+			m.last().Fact("requests that failed", len(m.kept)-trial.Answered(m.kept, 200), Equal(0))
+			return nil
+		},
+		Control: []lab.Variation{m.registered(t, "resolution STATIC, with the address that the name has now", networking.ServiceEntry_STATIC, m.new)},
+	}
+})
+
+var _ = Claim("F-dns-stale-2", func(t *trial.T) trial.Experiment {
+	m := newMoving(t)
+	return trial.Experiment{
+		Arrange: append(m.arrange(t), t.DestinationRule("hop 2 takes its addresses in turn", t.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+			dr.TrafficPolicy.PortLevelSettings[0].LoadBalancer = &networking.LoadBalancerSettings{
+				LbPolicy: &networking.LoadBalancerSettings_Simple{Simple: networking.LoadBalancerSettings_ROUND_ROBIN}}
+		})),
+		Check: func(ctx context.Context, t *trial.T) error {
+			if err := m.move(ctx, t); err != nil {
+				return err
+			}
+			m.first.Fact("before: upstream host", m.first.Through().UpstreamHost, Equal(m.at(m.old)))
+			m.last().Fact("after: requests on the connection from before", m.stayed(), BeNumerically(">", 0))
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			m.last().Fact("after: upstream host", m.last().Through().UpstreamHost, Equal(m.at(m.new)))
+			m.last().Fact("requests that failed", len(m.kept)-trial.Answered(m.kept, 200), Equal(0))
+			now, err := t.Counters(ctx, t.Gateway, t.Subject.Hop2Cluster())
+			if err != nil {
+				return err
+			}
+			// A host that leaves a cluster takes its HTTP pools along (Envoy's
+			// ClusterManagerImpl, DrainAndDelete): what is idle is closed then.
+			now.Grew(m.before, "upstream_cx_destroy_local", HaveValue(BeNumerically("==", 1)))
+			now.Grew(m.before, "upstream_cx_destroy_remote", HaveValue(BeNumerically("==", 0)))
+			return nil
+		},
+		Control: []lab.Variation{lab.Input("the old address stays in DNS beside the new one", func() { m.stays = true })},
 	}
 })

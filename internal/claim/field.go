@@ -28,6 +28,16 @@ var field = []Claim{
 		Statement: "An expired client certificate is refused by the partner, and visible beforehand in the gateway's secrets.",
 	},
 	{
+		ID: "F-dns-stale", Chapter: Field, Expected: Supported, Timer: true, // issue 17051
+		Statement: "With resolution DNS the gateway follows a partner that moves once its DNS record's time to live is over; an address written with resolution STATIC stays.",
+		Lesson:    "Until then calls go to the old address: for a move that is planned, lower the record's time to live beforehand and keep the old address serving that long.",
+	},
+	{
+		ID: "F-dns-stale-2", Chapter: Field, Expected: Refuted, Timer: true, // issue 17051
+		Statement: "A connection of hop 2 from before the partner's move goes on carrying requests until one side's timer ends it.",
+		Lesson:    "Not where the gateway speaks HTTP: when the old address leaves the DNS answer the gateway closes what is idle there, and the next request goes to the new address. Only an address that is still in the answer keeps its connections: a partner that moves has to take the old one out.",
+	},
+	{
 		ID: "F-h2", Chapter: Field, Expected: Supported, // issue 36850
 		Statement: "Forcing HTTP/2 on hop 2 breaks the call to a partner that speaks HTTP/1.1.",
 	},

@@ -205,7 +205,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		}
 	}
 	cmd := exec.Command(binary, "--ginkgo.label-filter="+strings.Join(labels, " || "), "--ginkgo.v", "--ginkgo.no-color",
-		"--ginkgo.timeout="+runTimeout.String(), "--test.timeout=0")
+		"--ginkgo.timeout="+runTimeout.String(), "--test.run=^TestSuites$", "--test.timeout=0")
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster

@@ -92,7 +92,7 @@ func standIn(name, registry string) string {
 }
 
 // standInName is a registry's host and port, and folders in it.
-var standInName = regexp.MustCompile(`^([0-9A-Za-z.-]+|\[[0-9a-fA-F:]+\])(:\d+)?(/[0-9a-z._-]+)*/?$`)
+var standInName = regexp.MustCompile(`^[0-9A-Za-z.-]+(:\d+)?(/[0-9a-z._-]+)*/?$`)
 
 // registryOf is the registry that an image's name begins with.
 func registryOf(name string) string {

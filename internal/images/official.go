@@ -265,7 +265,7 @@ func (s *session) pull(ctx context.Context, image *officialImage, within time.Du
 		}
 		bounded, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not done within %s", within))
 		defer cancel()
-		err := st.run(s.eng.Command(bounded, append(args, image.host)...), nil)
+		err := st.run(s.engineCommand(bounded, append(args, image.host)...), nil)
 		switch {
 		case err == nil:
 			return nil
@@ -363,7 +363,7 @@ func (s *session) takeOut(ctx context.Context, image *officialImage, path, progr
 	return s.journal.step(filepath.Base(path), func(st *step) error {
 		name := containerPrefix + filepath.Base(path)
 		defer s.ownContainer(ctx, name)()
-		if err := st.run(s.eng.Command(ctx, "create", "--name", name, image.host), nil); err != nil {
+		if err := st.run(s.engineCommand(ctx, "create", "--name", name, image.host), nil); err != nil {
 			return err
 		}
 		dir := filepath.Join(s.work, "out")
@@ -371,7 +371,7 @@ func (s *session) takeOut(ctx context.Context, image *officialImage, path, progr
 			return err
 		}
 		from := filepath.Join(dir, filepath.Base(path))
-		if err := st.run(s.eng.Command(ctx, "cp", name+":"+path, from), nil); err != nil {
+		if err := st.run(s.engineCommand(ctx, "cp", name+":"+path, from), nil); err != nil {
 			return fmt.Errorf("%s has no %s: %w", image.host, path, err)
 		}
 		if err := st.run(engine.Process(ctx, from, check...), nil); err != nil {

@@ -189,12 +189,22 @@ func (s *session) goCommand(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 // tempDir makes a command keep its temporary files where close removes them: a
-// go or a pip that is told to stop leaves its own behind.
+// go, pip or podman that is told to stop leaves its own behind.
 func (s *session) tempDir() []string {
 	if s.work == "" {
 		return nil // nothing is built yet
 	}
 	return []string{"TMPDIR=" + s.work}
+}
+
+// engineCommand is a command of the engine; podman copies blobs by itself,
+// docker leaves that to its daemon.
+func (s *session) engineCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := s.eng.Command(ctx, args...)
+	if s.eng.Name == engine.Podman {
+		cmd.Env = append(cmd.Environ(), s.tempDir()...)
+	}
+	return cmd
 }
 
 func (s *session) goVersion(ctx context.Context) (string, error) {
@@ -550,7 +560,7 @@ func (s *session) rootfs(ctx context.Context, ref, name string, scripts ...strin
 			return err
 		}
 		st.set("importing")
-		if err := st.run(s.eng.Command(ctx, "import", "--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", tar, ref), nil); err != nil {
+		if err := st.run(s.engineCommand(ctx, "import", "--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", tar, ref), nil); err != nil {
 			return err
 		}
 		return os.Remove(tar)
@@ -602,7 +612,7 @@ func (s *session) build(ctx context.Context, st *step, name, ref, dir, arg strin
 		// One layer, and no intermediate images left behind.
 		args = append(args, "--layers=false", "--pull=never")
 	}
-	return st.run(s.eng.Command(ctx, append(args, dir)...), nil)
+	return st.run(s.engineCommand(ctx, append(args, dir)...), nil)
 }
 
 // exists reports whether the engine has an image.

@@ -147,6 +147,11 @@ var _ = Claim("G3", func(t *trial.T) trial.Experiment {
 		if err != nil {
 			return err
 		}
+		for _, p := range []*observe.Proxy{t.Sidecar, t.Gateway} {
+			if err := t.AgreesWithIstioctl(ctx, p); err != nil {
+				return err
+			}
+		}
 		poolIs(hop1, s.Hop1Pool)
 		poolIs(hop2, s.Hop2Pool)
 		// The same host on the other proxy has none of it.

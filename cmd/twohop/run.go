@@ -140,7 +140,7 @@ func (r *runner) prove(ctx context.Context) error {
 		if set.Istio.Revision != "" {
 			v.Notes = append(v.Notes, "Istio is built from source, revision "+set.Istio.Revision)
 		}
-		if set.Lane == "source" {
+		if set.UpstreamEnvoy {
 			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
 		}
 	})

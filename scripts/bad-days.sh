@@ -90,7 +90,7 @@ failed() {
 
 workload() { "$engine" images --format '{{.Repository}}:{{.Tag}}' | grep -m1 twohop/workload; }
 case_node() { failed "a node image that does not boot" "did not come up" --replace-image "node=$(workload)"; }
-case_not_istio() { failed "an Istio that never starts" "istio did not become ready" --replace-image istio-hub=localhost/no-such-hub; }
+case_not_istio() { failed "an Istio that never starts" "istio cannot become ready" --replace-image istio-hub=localhost/no-such-hub; }
 case_pod() { failed "a pod of the lab that never starts" "no-such-image" --replace-image client=localhost/no-such-image:1; }
 
 cases=("$@")

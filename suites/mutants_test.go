@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -23,16 +24,18 @@ import (
 // mutantsLabel selects the one spec of a mutation run.
 const mutantsLabel = "mutants"
 
-// registerMutants adds the spec that plants each fault and judges the goals and
-// the claims that have to turn. It belongs to no claim, so it is there only
+// registerMutants adds the spec that plants each fault and judges the claims
+// that have to turn, and others. It belongs to no claim, so it is there only
 // when it is asked for.
 func registerMutants() {
 	Describe("mutants", func() {
-		It("turn the claims that rest on what they break", Label(mutantsLabel), SpecTimeout(time.Hour), func(ctx SpecContext) {
+		It("turn the claims that rest on what they break", Label(mutantsLabel), SpecTimeout(80*time.Minute), func(ctx SpecContext) {
 			// A silent witness is part of the game; nobody waits long for it.
 			lab.Timeouts.Line = 2 * time.Second
 			all, err := mutant.All(bench)
 			Expect(err).NotTo(HaveOccurred())
+			all = slices.DeleteFunc(all, func(m mutant.Mutant) bool { return !strings.Contains(m.Name, config.Mutants.Only) })
+			Expect(all).NotTo(BeEmpty(), "no mutant's name contains %q", config.Mutants.Only)
 			var fates []mutant.Fate
 			for i, m := range all {
 				fate := plant(ctx, m)
@@ -52,9 +55,9 @@ func registerMutants() {
 func plant(ctx context.Context, m mutant.Mutant) mutant.Fate {
 	fate := mutant.Fate{Name: m.Name, Where: m.Where, Claims: map[claim.ID]mutant.Turn{}}
 	ids := slices.Clone(m.Turns)
-	for _, c := range claim.All() {
-		if c.Chapter == claim.Goals && !slices.Contains(ids, c.ID) {
-			ids = append(ids, c.ID)
+	for _, id := range config.Mutants.Also {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
 		}
 	}
 	for _, id := range ids {
@@ -65,12 +68,19 @@ func plant(ctx context.Context, m mutant.Mutant) mutant.Fate {
 			Expect(restore(ctx, id)).To(Succeed())
 			Fail(fmt.Sprintf("%s could not be planted: %v", m.Name, err))
 		}
-		finding := trial.Run(ctx, bench, id, forgetful{}, experiments[id])
+		finding := judge(ctx, id)
 		turn.Verdict, turn.Reason = verdict.Judge(id, finding)
 		fate.Claims[id] = turn
 		Expect(restore(ctx, id)).To(Succeed())
 	}
 	return fate
+}
+
+// judge makes a claim's experiment in the time that its spec has.
+func judge(ctx context.Context, id claim.ID) verdict.Finding {
+	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
+	defer cancel()
+	return trial.Run(ctx, bench, id, forgetful{}, experiments[id])
 }
 
 // forgetful keeps no evidence: what mutants show is the verdict.

@@ -52,7 +52,7 @@ func TestSuites(t *testing.T) {
 	if folder, err = verdict.Open(dir); err != nil {
 		t.Fatal(err)
 	}
-	if config.Mutants {
+	if config.Mutants != nil {
 		registerMutants()
 	}
 	suite, reporter := GinkgoConfiguration()

@@ -27,7 +27,8 @@ func addLiveCommands(root *cobra.Command) {
 type live struct {
 	lane, istio, kubernetes, registry string
 	engine, cluster, domain           string
-	noInstall, keep, mutants          bool
+	noInstall, keep                   bool
+	mutants                           *runconfig.Mutants
 	lab                               int
 	replace                           map[string]string
 }
@@ -183,25 +184,28 @@ func plainError(ctx context.Context, err error) error {
 
 const exitInterrupted = 130
 
-func newUpCmd() *cobra.Command {
+// newLiveCmd completes a command that acts on what runs rest on.
+func newLiveCmd(cmd *cobra.Command, act func(*live, context.Context, *printer) error) *cobra.Command {
 	var l live
-	cmd := &cobra.Command{
-		Use:   "up",
-		Short: "Bring up a cluster with Istio, and leave it up",
-		Long:  "Up makes the images, a kind cluster and Istio, and leaves them. A run with KEEP=1 takes the cluster as it is; `twohop down` removes it.",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
-				return err
-			}
-			ctx, stop := interruptible(cmd.Context())
-			defer stop()
-			p := newPrinter(cmd.OutOrStdout())
-			return plainError(ctx, l.up(ctx, p))
-		},
+	cmd.Args = cobra.NoArgs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := l.check(); err != nil {
+			return err
+		}
+		ctx, stop := interruptible(cmd.Context())
+		defer stop()
+		return plainError(ctx, act(&l, ctx, newPrinter(cmd.OutOrStdout())))
 	}
 	l.flags(cmd)
 	return cmd
+}
+
+func newUpCmd() *cobra.Command {
+	return newLiveCmd(&cobra.Command{
+		Use:   "up",
+		Short: "Bring up a cluster with Istio, and leave it up",
+		Long:  "Up makes the images, a kind cluster and Istio, and leaves them. A run with KEEP=1 takes the cluster as it is; `twohop down` removes it.",
+	}, (*live).up)
 }
 
 func (l *live) up(ctx context.Context, p *printer) error {
@@ -211,7 +215,7 @@ func (l *live) up(ctx context.Context, p *printer) error {
 		return err
 	}
 	defer lock.Close()
-	eng, set, err := l.prepare(ctx, p, "", func(string) func() { return func() {} })
+	eng, set, err := l.prepare(ctx, p, "", untimed)
 	if err != nil {
 		return err
 	}
@@ -240,24 +244,42 @@ func (l *live) up(ctx context.Context, p *printer) error {
 	return nil
 }
 
-func newDownCmd() *cobra.Command {
-	var l live
-	cmd := &cobra.Command{
-		Use:   "down",
-		Short: "Remove the cluster",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := interruptible(cmd.Context())
-			defer stop()
-			p := newPrinter(cmd.OutOrStdout())
-			return plainError(ctx, l.down(ctx, p))
-		},
-	}
-	l.flags(cmd)
-	return cmd
+// untimed is for commands that no verdict tells the phases of.
+func untimed(string) func() { return func() {} }
+
+func newImagesCmd() *cobra.Command {
+	return newLiveCmd(&cobra.Command{Use: "images", Short: "Make the images, and nothing else"}, (*live).images)
 }
 
-func (l *live) down(ctx context.Context, p *printer) error {
+func (l *live) images(ctx context.Context, p *printer) error {
+	_, set, err := l.prepare(ctx, p, "", untimed)
+	if err != nil {
+		return err
+	}
+	p.printf("%s lane: node image %s, Istio %s, Kubernetes %s", set.Lane, set.Node, set.Istio.Version, set.KubernetesVersion)
+	return nil
+}
+
+func newDownCmd() *cobra.Command {
+	return newLiveCmd(&cobra.Command{Use: "down", Short: "Remove the cluster"}, func(l *live, ctx context.Context, p *printer) error {
+		return l.remove(ctx, p, func(*engine.Engine) error { return nil })
+	})
+}
+
+func newCleanCmd() *cobra.Command {
+	return newLiveCmd(&cobra.Command{Use: "clean", Short: "Remove the cluster, the images and everything else that was made"}, func(l *live, ctx context.Context, p *printer) error {
+		return l.remove(ctx, p, func(eng *engine.Engine) error {
+			if err := images.Remove(ctx, eng); err != nil {
+				return err
+			}
+			p.printf("images, host programs and notes are gone; installed packages and Go's caches stay")
+			return nil
+		})
+	})
+}
+
+// remove takes the cluster away, and then what else there is in the engine.
+func (l *live) remove(ctx context.Context, p *printer, more func(*engine.Engine) error) error {
 	lock, err := lockCluster(ctx, p, l.cluster)
 	if err != nil {
 		return err
@@ -265,7 +287,7 @@ func (l *live) down(ctx context.Context, p *printer) error {
 	defer lock.Close()
 	eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
 	if err != nil {
-		p.printf("no container engine, so no cluster: nothing to remove (%v)", err)
+		p.printf("no container engine, so nothing to remove (%v)", err)
 		return nil
 	}
 	if err := eng.Setenv(); err != nil {
@@ -275,85 +297,23 @@ func (l *live) down(ctx context.Context, p *printer) error {
 		return err
 	}
 	p.printf("the cluster %q is gone", l.cluster)
-	return nil
-}
-
-func newImagesCmd() *cobra.Command {
-	var l live
-	cmd := &cobra.Command{
-		Use:   "images",
-		Short: "Make the images, and nothing else",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
-				return err
-			}
-			ctx, stop := interruptible(cmd.Context())
-			defer stop()
-			p := newPrinter(cmd.OutOrStdout())
-			_, set, err := l.prepare(ctx, p, "", func(string) func() { return func() {} })
-			if err != nil {
-				return plainError(ctx, err)
-			}
-			p.printf("%s lane: node image %s, Istio %s, Kubernetes %s", set.Lane, set.Node, set.Istio.Version, set.KubernetesVersion)
-			return nil
-		},
-	}
-	l.flags(cmd)
-	return cmd
-}
-
-func newCleanCmd() *cobra.Command {
-	var l live
-	cmd := &cobra.Command{
-		Use:   "clean",
-		Short: "Remove the cluster, the images and everything else that was made",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, stop := interruptible(cmd.Context())
-			defer stop()
-			p := newPrinter(cmd.OutOrStdout())
-			if err := l.down(ctx, p); err != nil {
-				return plainError(ctx, err)
-			}
-			eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
-			if err != nil {
-				p.printf("no container engine, so no images (%v)", err)
-				return nil
-			}
-			if err := eng.Setenv(); err != nil {
-				return err
-			}
-			if err := images.Remove(ctx, eng); err != nil {
-				return plainError(ctx, err)
-			}
-			p.printf("images, host programs and notes are gone; installed packages and Go's caches stay")
-			return nil
-		},
-	}
-	l.flags(cmd)
-	return cmd
+	return more(eng)
 }
 
 func newKubeconfigCmd() *cobra.Command {
-	var l live
-	cmd := &cobra.Command{
+	return newLiveCmd(&cobra.Command{
 		Use:     "kubeconfig",
 		Short:   "Print the path of the cluster's kubeconfig",
 		Example: "  export KUBECONFIG=$(bin/twohop kubeconfig)",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			path, err := cluster.KubeconfigPath(l.cluster)
-			if err != nil {
-				return err
-			}
-			if _, err := os.Stat(path); err != nil {
-				return &exitError{exitEnvironment, fmt.Errorf("no cluster %q is up: `make up` brings one up", l.cluster)}
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), path)
-			return nil
-		},
-	}
-	l.flags(cmd)
-	return cmd
+	}, func(l *live, _ context.Context, p *printer) error {
+		path, err := cluster.KubeconfigPath(l.cluster)
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("no cluster %q is up: `make up` brings one up", l.cluster)
+		}
+		p.println(path)
+		return nil
+	})
 }

@@ -16,7 +16,7 @@ import (
 
 func newMutantsCmd() *cobra.Command {
 	var l live
-	var table string
+	var table, only, also string
 	cmd := &cobra.Command{
 		Use:   "mutants",
 		Short: "Plant faults, and show that the right claims turn",
@@ -27,23 +27,30 @@ of the claim. Harmless changes are planted too: under them nothing may turn.
 
 Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 130 interrupted.`,
-		Example: "  KEEP=1 twohop mutants --table docs/mutants.md",
-		Args:    cobra.NoArgs,
+		Example: `  KEEP=1 twohop mutants --table docs/mutants.md
+  KEEP=1 twohop mutants --only "hop 1's keepalive" --claims hop1,pool`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
 				return err
 			}
-			l.mutants = true
+			selection, err := claim.Select(also)
+			if err != nil {
+				return usageError("%v", err)
+			}
+			if table != "" && only != "" {
+				return usageError("--table is for all mutants: leave --only out")
+			}
+			l.mutants = &runconfig.Mutants{Only: only}
+			for _, c := range selection {
+				l.mutants.Also = append(l.mutants.Also, c.ID)
+			}
 			out, err := cmd.Flags().GetString("out")
 			if err != nil {
 				return err
 			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			selection, err := claim.Select(string(claim.Goals))
-			if err != nil {
-				return err
-			}
 			r := &runner{live: &l, selection: selection, claims: "mutants", p: newPrinter(cmd.OutOrStdout())}
 			r.folder, err = verdict.Create(filepath.Join(out, "mutants"), verdict.Run{Selection: "mutants", HarnessCommit: sourceCommit()}, selection)
 			if err != nil {
@@ -58,6 +65,8 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 	l.flags(cmd)
 	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up")
+	cmd.Flags().StringVar(&only, "only", "", "plant only what has this in its name")
+	cmd.Flags().StringVar(&also, "claims", string(claim.Goals), "claims that are judged besides those that have to turn")
 	cmd.Flags().StringVar(&table, "table", "", "write the table as Markdown to this file")
 	return cmd
 }

@@ -30,7 +30,8 @@ var (
 
 const (
 	// runTimeout bounds the suite as a whole; Ginkgo's own default is an hour.
-	runTimeout = 30 * time.Minute
+	runTimeout     = 30 * time.Minute
+	mutantsTimeout = 90 * time.Minute
 	// cleanupGrace is how long an interrupted suite may take to clean up.
 	cleanupGrace = 90 * time.Second
 )
@@ -198,14 +199,15 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 	}
 	defer log.Close()
 	labels := []string{"mutants"}
-	if !r.mutants {
-		labels = nil
+	timeout := mutantsTimeout
+	if r.mutants == nil {
+		labels, timeout = nil, runTimeout
 		for _, c := range r.selection {
 			labels = append(labels, string(c.ID))
 		}
 	}
 	cmd := exec.Command(binary, "--ginkgo.label-filter="+strings.Join(labels, " || "), "--ginkgo.v", "--ginkgo.no-color",
-		"--ginkgo.timeout="+runTimeout.String(), "--test.run=^TestSuites$", "--test.timeout=0")
+		"--ginkgo.timeout="+timeout.String(), "--test.run=^TestSuites$", "--test.timeout=0")
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -118,8 +119,16 @@ func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log 
 		return nil, err
 	}
 	phase("istio")
-	if err := config.Istio.install(ctx, kubeconfig, log); err != nil {
-		return nil, c.explainIstio(err)
+	both, bothCtx := errgroup.WithContext(ctx)
+	both.Go(func() error { return c.shortenDNS(bothCtx) })
+	both.Go(func() error {
+		if err := config.Istio.install(bothCtx, c.Kube, log); err != nil {
+			return c.explainIstio(err)
+		}
+		return nil
+	})
+	if err := both.Wait(); err != nil {
+		return nil, err
 	}
 	return c, c.seal(ctx, want)
 }
@@ -276,7 +285,7 @@ func (c Config) fingerprint() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(slices.Concat(raw, file, operator))
+	sum := sha256.Sum256(slices.Concat(raw, file, operator, []byte(DNSTTL.String())))
 	return hex.EncodeToString(sum[:]), nil
 }
 

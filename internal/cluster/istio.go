@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -87,12 +88,14 @@ func (i Istio) Operator() ([]byte, error) {
 	})
 }
 
-func (i Istio) install(ctx context.Context, kubeconfig string, log io.Writer) error {
+func (i Istio) install(ctx context.Context, client *kube.Client, log io.Writer) error {
 	operator, err := i.Operator()
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, i.Istioctl, "install", "--skip-confirmation", "--kubeconfig", kubeconfig,
+	ctx, unwatch := client.UnlessStuck(ctx, IstioNamespace, "istiod")
+	defer unwatch()
+	cmd := exec.CommandContext(ctx, i.Istioctl, "install", "--skip-confirmation", "--kubeconfig", client.Kubeconfig,
 		"--readiness-timeout", ReadyTimeout.String(), "--filename", "-")
 	// Give istioctl the chance to end by itself before it is killed.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
@@ -102,7 +105,7 @@ func (i Istio) install(ctx context.Context, kubeconfig string, log io.Writer) er
 	cmd.Stdout, cmd.Stderr = log, io.MultiWriter(log, &stderr)
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 		return fmt.Errorf("istioctl install: %w: %s", err, lastLine(stderr.String()))
 	}
@@ -111,6 +114,10 @@ func (i Istio) install(ctx context.Context, kubeconfig string, log io.Writer) er
 
 // explainIstio adds what istiod's pod says of itself.
 func (c *Cluster) explainIstio(err error) error {
+	var stuck *kube.StuckError
+	if errors.As(err, &stuck) {
+		return fmt.Errorf("Istio cannot become ready: %w", err)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	pods := &corev1.PodList{}

@@ -156,8 +156,8 @@ func TestWaitDeployment(t *testing.T) {
 		event := &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "d-1", Namespace: "ns"}, Type: corev1.EventTypeWarning, Reason: "Failed", Message: "cannot pull",
 			InvolvedObject: corev1.ObjectReference{Name: "d-1"}}
 		_, client := kubetest.New(t, deployment(1, 1, 1, 0, 1), sick, event)
-		err := client.WaitDeployment(t.Context(), "ns", "d", 300*time.Millisecond)
-		for _, part := range []string{"ns/d-1 is Pending", "containers with unready status", "container app waits: ErrImageNeverPull not there", "event Failed: cannot pull"} {
+		err := client.WaitDeployment(t.Context(), "ns", "d", time.Minute)
+		for _, part := range []string{"ns/d cannot become available: pod ns/d-1 is Pending", "containers with unready status", "container app waits: ErrImageNeverPull not there", "event Failed: cannot pull"} {
 			if err == nil || !strings.Contains(err.Error(), part) {
 				t.Errorf("%v does not say %q", err, part)
 			}

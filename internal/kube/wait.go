@@ -2,7 +2,10 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,10 +20,13 @@ import (
 
 // WaitDeployment waits until a Deployment's newest generation is all there is:
 // every replica updated and available, none of the old ones left. If that does
-// not come within the timeout, the error says what its pods suffer from.
+// not come within the timeout, or cannot come because a pod is stuck, the error
+// says what its pods suffer from.
 func (c *Client) WaitDeployment(ctx context.Context, namespace, name string, timeout time.Duration) error {
 	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	bounded, unwatch := c.UnlessStuck(bounded, namespace, name)
+	defer unwatch()
 	deployments := cache.NewListWatchFromClient(c.Typed.AppsV1().RESTClient(), "deployments", namespace, fields.OneTermEqualSelector("metadata.name", name))
 	var last *appsv1.Deployment
 	_, err := watchtools.UntilWithSync(bounded, deployments, &appsv1.Deployment{}, nil, func(e watch.Event) (bool, error) {
@@ -42,6 +48,10 @@ func (c *Client) WaitDeployment(ctx context.Context, namespace, name string, tim
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var stuck *StuckError
+	if errors.As(context.Cause(bounded), &stuck) {
+		return fmt.Errorf("deployment %s/%s cannot become available: %w", namespace, name, stuck)
+	}
 	why := "it does not exist"
 	if last != nil {
 		why = fmt.Sprintf("%d of %d replicas are available", last.Status.AvailableReplicas, last.Status.Replicas)
@@ -56,6 +66,40 @@ func (c *Client) WaitDeployment(ctx context.Context, namespace, name string, tim
 		}
 	}
 	return fmt.Errorf("deployment %s/%s was not available after %v: %s", namespace, name, timeout, why)
+}
+
+// StuckError is a pod that no waiting helps, and what it suffers from.
+type StuckError struct{ Problem string }
+
+func (e *StuckError) Error() string { return e.Problem }
+
+// UnlessStuck is a context that ends with a *StuckError as its cause as soon as
+// a pod of a Deployment is stuck: its node has not got the image and the kubelet
+// failed to fetch it. Every image of a run is in the node beforehand, so another
+// try would not be different. Call the function to stop watching.
+func (c *Client) UnlessStuck(ctx context.Context, namespace, deployment string) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	pods := cache.NewListWatchFromClient(c.Typed.CoreV1().RESTClient(), "pods", namespace, fields.Everything())
+	go func() {
+		// Its error is the end of ctx, or a watch that the API server refuses: then
+		// the wait lasts as long as it may.
+		_, _ = watchtools.UntilWithSync(ctx, pods, &corev1.Pod{}, nil, func(e watch.Event) (bool, error) {
+			pod, ok := e.Object.(*corev1.Pod)
+			if !ok || e.Type == watch.Deleted || !stuck(pod, deployment) {
+				return false, nil
+			}
+			cancel(&StuckError{c.PodProblem(ctx, pod)})
+			return true, nil
+		})
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+func stuck(pod *corev1.Pod, deployment string) bool {
+	return pod.DeletionTimestamp == nil && strings.HasPrefix(pod.Name, deployment+"-") &&
+		slices.ContainsFunc(slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses), func(s corev1.ContainerStatus) bool {
+			return s.State.Waiting != nil && slices.Contains([]string{"ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}, s.State.Waiting.Reason)
+		})
 }
 
 // WaitGone waits until a namespace's deletion has come to its end.

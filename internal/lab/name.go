@@ -13,7 +13,7 @@ import (
 
 // PartnerName is a name in the cluster's DNS that the lab gives addresses to:
 // a Service without a selector, whose EndpointSlice is made by hand. Its records
-// live for 30 s (the ttl of kubeadm's Corefile, which CoreDNS does not count down).
+// live for cluster.DNSTTL, which CoreDNS does not count down.
 type PartnerName struct{ service, namespace string }
 
 // NewPartnerName names a PartnerName in the partner's namespace, and makes nothing.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"twohop/internal/claim"
 	"twohop/internal/cluster"
 	"twohop/internal/images"
 	"twohop/internal/subject"
@@ -30,10 +31,16 @@ type Config struct {
 	Keep bool
 	// Mutants makes the suite plant faults and judge the claims, instead of
 	// judging the subject.
-	Mutants bool
+	Mutants *Mutants
 	// Lab numbers the first lab of the run. With 2 or more the run is a guest:
 	// it takes the cluster that is up and shares it with other runs.
 	Lab int
+}
+
+// Mutants chooses what a mutation run plants and judges.
+type Mutants struct {
+	Only string     // plant those whose name contains it
+	Also []claim.ID // judged besides the claims that have to turn
 }
 
 // Guest says that the cluster belongs to somebody else.

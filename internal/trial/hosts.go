@@ -36,25 +36,23 @@ func (t *T) Hosts(ctx context.Context, p *observe.Proxy, cluster string) (*Hosts
 	return h, err
 }
 
-// AwaitHosts waits until a proxy has just these addresses for a cluster. It
-// looks after each request of the client, and as long as that has requests left.
-func (k *Steady) AwaitHosts(ctx context.Context, p *observe.Proxy, cluster string, addresses ...string) error {
+// AwaitHosts waits until a proxy has just these addresses for a cluster, and
+// says whether they came. It looks after each of the client's next n requests.
+func (k *Steady) AwaitHosts(ctx context.Context, p *observe.Proxy, cluster string, n int, addresses ...string) (bool, error) {
 	addresses = slices.Sorted(slices.Values(addresses))
 	for {
 		raw, err := p.Admin(ctx, observe.HostsPath)
 		if err != nil {
-			return err
+			return false, err
 		}
 		now, err := hostsOf(raw, cluster)
-		if err != nil {
-			return err
-		}
-		if slices.Equal(now, addresses) {
-			return nil
+		if err != nil || n == 0 || slices.Equal(now, addresses) {
+			return slices.Equal(now, addresses), err
 		}
 		if err := k.Await(ctx, 1); err != nil {
-			return fmt.Errorf("wait until %s has %v for %s; last seen: %v: %w", k.t.who(p), addresses, cluster, now, err)
+			return false, err
 		}
+		n--
 	}
 }
 

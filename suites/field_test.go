@@ -661,7 +661,7 @@ var _ = Claim("F-dns-stale", func(t *trial.T) trial.Experiment {
 			// It asks again when the record's time is over: not more often, and
 			// follows what the answer is.
 			ttl := cluster.DNSTTL.Seconds()
-			m.now.Grew(m.before, "update_attempt", HaveValue(And(BeNumerically(">=", 1), BeNumerically("<=", 1+m.took(m.last())/ttl))))
+			m.now.Grew(m.before, "update_attempt", HaveValue(And(BeNumerically(">=", 1), BeNumerically("<=", 1+int(m.took(m.last())/ttl)))))
 			m.last().Fact("seconds from the first request to the first one at the new address", m.followed(), BeNumerically("<", 3*ttl))
 			m.last().Fact("requests that failed", len(m.kept)-trial.Answered(m.kept, 200), Equal(0))
 			return nil

@@ -101,6 +101,8 @@ func expectation(m types.GomegaMatcher, seen any) string {
 		return fmt.Sprintf("%d of them", m.Count)
 	case *matchers.NotMatcher:
 		return negated(expectation(m.Matcher, seen))
+	case *matchers.HaveValueMatcher:
+		return expectation(m.Matcher, seen)
 	case *matchers.AndMatcher:
 		return each(m.Matchers, " and ", seen)
 	case *matchers.OrMatcher:

@@ -90,6 +90,7 @@ func TestFact(t *testing.T) {
 		{"has none that", []string{"a"}, gomega.Not(gomega.ContainElement(gomega.HavePrefix("b"))), verdict.Fact{Expected: `lacks one that starts with "b"`, Seen: "a", OK: true}},
 		{"does not contain", "a", gomega.Not(gomega.ContainSubstring("b")), verdict.Fact{Expected: `does not contain "b"`, Seen: "a", OK: true}},
 		{"and", "ab", gomega.And(gomega.HavePrefix("a"), gomega.HaveSuffix("b")), verdict.Fact{Expected: `starts with "a" and ends with "b"`, Seen: "ab", OK: true}},
+		{"a value between", pointer(uint64(2)), gomega.HaveValue(gomega.And(gomega.BeNumerically(">=", 1), gomega.BeNumerically("<=", 3))), verdict.Fact{Expected: ">= 1 and <= 3", Seen: "2", OK: true}},
 		{"or", 503, gomega.Or(gomega.Equal(503), gomega.Equal(504)), verdict.Fact{Expected: "503 or 504", Seen: "503", OK: true}},
 		{"true", true, gomega.BeTrue(), verdict.Fact{Expected: "true", Seen: "true", OK: true}},
 		{"false", true, gomega.BeFalse(), verdict.Fact{Expected: "false", Seen: "true"}},

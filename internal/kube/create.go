@@ -36,6 +36,11 @@ func (c *Client) TryCreate(ctx context.Context, document string) (accepted bool,
 		Param("dryRun", metav1.DryRunAll).Param("fieldValidation", metav1.FieldValidationStrict).
 		SetHeader("Content-Type", "application/json").Body(body).Do(ctx)
 	raw, _ = result.Raw()
+	defer func() {
+		if c.answers != nil {
+			accepted, message = c.answers(accepted, message)
+		}
+	}()
 	var status apierrors.APIStatus
 	switch err := result.Error(); {
 	case err == nil:

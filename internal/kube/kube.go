@@ -43,6 +43,7 @@ type Client struct {
 	Kubeconfig string
 	resources  *resources.Resources
 	distort    func(stdout []byte) []byte
+	answers    func(accepted bool, message string) (bool, string)
 	mapping    sync.Once
 	mapped     *restmapper.DeferredDiscoveryRESTMapper
 }
@@ -75,6 +76,9 @@ func New(kubeconfig string) (*Client, error) {
 // Objects reads and writes objects of any registered type. Do not call
 // WithNamespace on it: that changes the shared receiver.
 func (c *Client) Objects() *resources.Resources { return c.resources }
+
+// DistortAnswers makes TryCreate report something else from now on; nil ends it.
+func (c *Client) DistortAnswers(f func(accepted bool, message string) (bool, string)) { c.answers = f }
 
 // Exec runs a command in a container and returns what it printed. A command
 // that exits with a status is an error that carries its stderr.

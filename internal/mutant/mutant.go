@@ -8,6 +8,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -18,6 +20,7 @@ import (
 	istiotelemetry "istio.io/client-go/pkg/apis/telemetry/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"twohop/internal/claim"
@@ -61,6 +64,17 @@ func All(l *lab.Lab) ([]Mutant, error) {
 
 func one(name, where string, plant lab.Variation, turns ...claim.ID) Mutant {
 	return Mutant{Name: name, Where: where, Plant: []lab.Variation{plant}, Turns: turns}
+}
+
+// allBut is every claim of the registry but some, which say why.
+func allBut(but ...claim.ID) []claim.ID {
+	var ids []claim.ID
+	for _, c := range claim.All() {
+		if !slices.Contains(but, c.ID) {
+			ids = append(ids, c.ID)
+		}
+	}
+	return ids
 }
 
 func fixtures(l *lab.Lab) ([]Mutant, error) {
@@ -186,7 +200,13 @@ func policy(l *lab.Lab) ([]Mutant, error) {
 			Spec:       telemetry.Telemetry{AccessLogging: []*telemetry.AccessLogging{{Disabled: wrapperspb.Bool(true)}}},
 		}
 	}
+	everybody := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "everybody-reads-secrets", Namespace: s.Gateway.Namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "system:serviceaccounts"}},
+	}
 	return []Mutant{
+		one("everybody in the gateway's namespace may read its Secrets", RBAC, lab.Add("bind all service accounts", everybody), "H2-rbac-verbs", "H2-rbac-names"),
 		one("the gateway that lacks the Role has it", RBAC, l.SwapUnbound("the other gateway is the one with the Role"), "G2-rbac"),
 		one("the gateway admits nobody", Mesh, lab.Add("an AuthorizationPolicy that allows nothing", deny), "G1", "G2", "G2-control"),
 		one("the gateway logs nothing", Mesh, lab.Add("a Telemetry without access logs", silent(s.Gateway.Namespace)), "G1", "G2", "G2-control", "G4"),
@@ -203,6 +223,7 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 		l.Gateway.Distort(nil)
 		l.Sidecar.Distort(nil)
 		l.Kube.Distort(nil)
+		l.Kube.DistortAnswers(nil)
 	}
 	with := func(name string, begin func(*lab.Lab), turns ...claim.ID) Mutant {
 		return one(name, Collectors, lab.Distortion(name, begin, ends), turns...)
@@ -260,7 +281,23 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 			none := clusters(func([]byte) []byte { return []byte("{}") })
 			l.Sidecar.Distort(none)
 			l.Gateway.Distort(none)
-		}, "G1", "G2", "G3"),
+		}, "G1", "G2", "G3", "H2-export", "H2-export-2", "P-wrong-proxy"),
+		with("the proxies' statistics are all zero", func(l *lab.Lab) {
+			l.Sidecar.Distort(zero)
+			l.Gateway.Distort(zero)
+		}, "P-max-duration", "P-outlier-single", "P-outlier-single-2", "P-overflow-2", "P-overflow-3", "F-dns-stale", "F-dns-stale-2"),
+		with("the proxies have no secrets", func(l *lab.Lab) {
+			l.Sidecar.Distort(noSecrets)
+			l.Gateway.Distort(noSecrets)
+		}, "G2", "H2-secret-ns", "H2-secret-keys", "H2-secret-keys-2", "H2-secret-ca", "H2-gateway-only", "H2-sidecar-plaintext",
+			"H2-crl", "H2-crl-2", "H2-rotation", "H2-rotation-bound", "A-align-secret", "F-expired", "F-one-identity", "F-partner-lax"),
+		with("the API server is said to accept everything", func(l *lab.Lab) {
+			l.Kube.DistortAnswers(func(bool, string) (bool, string) { return true, "" })
+		}, "G3-yaml", "V-reject", "V-reject-2"),
+		with("the API server is said to refuse everything", func(l *lab.Lab) {
+			l.Kube.DistortAnswers(func(bool, string) (bool, string) { return false, "no" })
+		}, "G3-yaml", "V-reject", "V-reject-2"),
+		istioctl("istioctl is another program", "/bin/echo", "G3", "F-analyze-blind", "F-analyze-noise"),
 		with("the proxies are taken for each other", func(l *lab.Lab) { l.Sidecar, l.Gateway = l.Gateway, l.Sidecar }, "G1", "G2", "G3"),
 		with("curl's report is lost", func(l *lab.Lab) {
 			l.Kube.Distort(func(out []byte) []byte {
@@ -269,7 +306,11 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 				}
 				return nil
 			})
-		}, "G1", "G2", "G2-control", "G3", "G4"),
+		}, allBut(
+			"G3-yaml", "V-reject", "V-reject-2", "F-analyze-blind", // ask the API server and istioctl
+			"H2-export", "H2-export-2", "H2-rbac-verbs", "H2-rbac-names", "P-wrong-proxy", // read configuration
+			"F-dns-stale", "F-dns-stale-2", // lose the last of many requests, and judge by the others
+		)...),
 		with("curl reports 200 whatever came", func(l *lab.Lab) {
 			l.Kube.Distort(func(out []byte) []byte {
 				for _, code := range []int{400, 404, 503} {
@@ -279,6 +320,31 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 			})
 		}, "G1", "G2", "G2-control", "G4"),
 	}, nil
+}
+
+// istioctl is a run with another program in istioctl's place.
+func istioctl(name, program string, turns ...claim.ID) Mutant {
+	var real string
+	return one(name, Collectors, lab.Distortion(name,
+		func(l *lab.Lab) { real, l.Istioctl = l.Istioctl, program },
+		func(l *lab.Lab) { l.Istioctl = real }), turns...)
+}
+
+var values = regexp.MustCompile(`(?m): \d+$`)
+
+// zero makes all counters and gauges 0, but not those that the lab's own waits rest on.
+func zero(path string, raw []byte) []byte {
+	if !strings.HasPrefix(path, "/stats") || path == observe.WarmingPath {
+		return raw
+	}
+	return values.ReplaceAll(raw, []byte(": 0"))
+}
+
+func noSecrets(path string, raw []byte) []byte {
+	if path != observe.SecretsDumpPath {
+		return raw
+	}
+	return []byte("{}")
 }
 
 func harmless(l *lab.Lab) ([]Mutant, error) {

@@ -400,6 +400,23 @@ func TestEditIsMadeAgainOnConflict(t *testing.T) {
 	}
 }
 
+// An edit that is interrupted is no edit that was made, and is undone all the same.
+func TestEditThatIsInterrupted(t *testing.T) {
+	l, server := newLab(t, 1)
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	_, err := l.Vary(ctx, l.DestinationRule("another host", l.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+		dr.Host = "other.example.com"
+	}))
+	if !errors.Is(err, context.Canceled) || !l.Touched() {
+		t.Errorf("%v; touched %v", err, l.Touched())
+	}
+	if err := l.Restore(t.Context()); err != nil {
+		t.Error(err)
+	}
+	sameAsBaseline(t, l, server)
+}
+
 // Whoever edits a copy of the baseline does not edit the baseline.
 func TestBaselineIsACopy(t *testing.T) {
 	l, _ := newLab(t, 1)

@@ -40,6 +40,8 @@ type Applied struct {
 func Edit[T k8s.Object](change, namespace, name string, edit func(T)) Variation {
 	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
 		current := newObject[T]()
+		// Beforehand: a call that is interrupted may have made the change.
+		l.touch(named(newObject[T](), namespace, name))
 		err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
 			if err := l.Kube.Objects().Get(ctx, name, namespace, current); err != nil {
 				return err
@@ -47,6 +49,9 @@ func Edit[T k8s.Object](change, namespace, name string, edit func(T)) Variation 
 			edit(current)
 			return l.Kube.Objects().Update(ctx, current)
 		})
+		if err == nil {
+			err = ctx.Err() // which RetryOnConflict takes for the end of its own patience, and drops
+		}
 		if err != nil {
 			return Applied{}, wrap("edit", named(current, namespace, name), err)
 		}

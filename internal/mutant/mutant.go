@@ -137,7 +137,9 @@ func partner(l *lab.Lab) ([]Mutant, error) {
 		}), turns...)
 	}
 	return []Mutant{
-		conf("the partner asks for no client certificate", []string{"ssl_verify_client on;", "ssl_verify_client off;"}, "G2", "G2-control"),
+		conf("the partner asks for no client certificate", []string{"ssl_verify_client on;", "ssl_verify_client off;"}, "G2", "G2-control",
+			"H2-secret-ns", "H2-secret-keys", "H2-secret-keys-2", "H2-port-tls", "H2-rotation", "H2-file-certs",
+			"F-expired", "F-one-identity", "F-ca-direction"),
 		conf("the partner asks, and takes anything", []string{"ssl_verify_client on;", "ssl_verify_client optional_no_ca;"}, "G2-control"),
 		conf("the partner asks for nothing and logs SUCCESS", []string{"ssl_verify_client on;", "ssl_verify_client off;", "$ssl_client_verify", "SUCCESS"}, "G2", "G2-control"),
 		conf("the partner logs no token", []string{`"token":"$token"`, `"token":""`}, "G1", "G2", "G4"),

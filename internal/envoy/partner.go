@@ -105,6 +105,9 @@ func (f *fields) partner() PartnerLog {
 	if l.Peer == "" {
 		f.fail("field peer is empty")
 	}
+	if of := pathToken(l.URI); of != l.Token {
+		f.fail("field token is %q, but the uri's token is %q", l.Token, of)
+	}
 	if s := f.text("serial"); s != "" {
 		var err error
 		if l.Serial, err = NormalizeSerial(s); err != nil {

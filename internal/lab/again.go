@@ -38,7 +38,7 @@ func (l *Lab) Instead(ctx context.Context, from Checkpoint, variations ...Variat
 			want = l.find(k)
 		}
 		if want == nil {
-			if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+			if err := l.delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
 				return nil, wrap("delete", o, err)
 			}
 			delete(l.touched, k)

@@ -81,6 +81,8 @@ type Lab struct {
 	rolling  map[key]bool       // Deployments whose pods may be other ones now
 	moved    bool               // a Service was changed, so its endpoints will be
 	sentinel int
+	pilot    *observe.Istiod
+	written  written
 }
 
 // key names an object in the cluster.
@@ -263,6 +265,9 @@ func (l *Lab) Attach(ctx context.Context) error {
 	if l.Istiod, err = observe.Follow(l.attached, l.Kube, istiod.Namespace, istiod.Name, "discovery"); err != nil {
 		return err
 	}
+	if l.pilot, err = observe.AttachIstiod(l.attached, l.Kube, istiod.Namespace, istiod.Name); err != nil {
+		return err
+	}
 	service, err := l.Kube.Typed.CoreV1().Services(l.Subject.Partner.Namespace).Get(ctx, l.Subject.PartnerService, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("find the partner's address: %w", err)
@@ -291,6 +296,7 @@ func (l *Lab) Remove(ctx context.Context) error {
 	for _, name := range l.Subject.Namespaces() {
 		errs = append(errs, l.Kube.WaitGone(ctx, name, Timeouts.Removal))
 	}
+	l.written.forget()
 	return errors.Join(errs...)
 }
 
@@ -334,6 +340,10 @@ func (l *Lab) apply(ctx context.Context, objects []k8s.Object) error {
 func (l *Lab) put(ctx context.Context, want k8s.Object) error {
 	o := want.DeepCopyObject().(k8s.Object)
 	err := l.Kube.Objects().Create(ctx, o)
+	if err == nil {
+		l.written.note(o, o.GetResourceVersion())
+		return nil
+	}
 	if !apierrors.IsAlreadyExists(err) {
 		return wrap("create", want, err)
 	}
@@ -350,7 +360,23 @@ func (l *Lab) put(ctx context.Context, want k8s.Object) error {
 		service.Spec.ClusterIP = current.(*corev1.Service).Spec.ClusterIP
 		service.Spec.ClusterIPs = current.(*corev1.Service).Spec.ClusterIPs
 	}
-	return wrap("update", want, l.Kube.Objects().Update(ctx, o))
+	return wrap("update", want, l.update(ctx, o))
+}
+
+func (l *Lab) update(ctx context.Context, o k8s.Object) error {
+	err := l.Kube.Objects().Update(ctx, o)
+	if err == nil {
+		l.written.note(o, o.GetResourceVersion())
+	}
+	return err
+}
+
+func (l *Lab) delete(ctx context.Context, o k8s.Object) error {
+	err := l.Kube.Objects().Delete(ctx, o)
+	if err == nil || apierrors.IsNotFound(err) {
+		l.written.note(o, "")
+	}
+	return err
 }
 
 func wrap(verb string, o k8s.Object, err error) error {

@@ -71,6 +71,7 @@ func (l *Lab) AttachGatewayPod(ctx context.Context, name string) (*observe.Proxy
 			detach()
 			return false, err.Error(), nil
 		}
+		p.DistortLike(l.Gateway)
 		context.AfterFunc(l.attached, detach)
 		return true, "", nil
 	})

@@ -2,6 +2,8 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -182,15 +184,38 @@ func newLab(t *testing.T, n int) (*Lab, *kubetest.Server) {
 			fmt.Fprintln(w, warmingStat+": 0")
 			return
 		}
+		if r.RequestURI == observe.SecretsDumpPath {
+			name := SDSName(l.home.Credential)
+			held := server.Get(t, l.CredentialSecret(l.home.Credential, l.Credential)).(*corev1.Secret)
+			fmt.Fprintf(w, `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.SecretsConfigDump","dynamic_active_secrets":[
+				{"name":%q,"secret":{"@type":"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret","name":%q,
+				"tls_certificate":{"certificate_chain":{"inline_bytes":%q}}}}]}]}`,
+				name, name, base64.StdEncoding.EncodeToString(held.Data["tls.crt"]))
+			return
+		}
 		text := "cluster_manager.cds.version_text: \"x/1\"\nlistener_manager.lds.version_text: \"x/1\"\n"
 		for _, gateway := range []subject.Workload{l.home.Gateway, l.home.Unbound} {
 			if se, ok := server.Get(t, &istio.ServiceEntry{ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: gateway.Namespace}}).(*istio.ServiceEntry); ok {
-				text += fmt.Sprintf("cluster.outbound|%d|%s|%s;.version_text: \"x/1\"\n", sentinelPort, sentinelSubset, se.Spec.Hosts[0])
+				text += fmt.Sprintf("cluster.outbound|%d||%s;.version_text: \"x/1\"\n", sentinelPort, se.Spec.Hosts[0])
 			}
 		}
 		fmt.Fprint(w, text)
 	}))
 	t.Cleanup(envoy.Close)
+	istiod := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		list := []any{}
+		for k := range l.written.versions {
+			o := map[string]k8s.Object{"ServiceEntry": &istio.ServiceEntry{}, "DestinationRule": &istio.DestinationRule{},
+				"VirtualService": &istio.VirtualService{}, "Gateway": &istio.Gateway{}}[k.Kind]
+			if o = server.Get(t, named(o, k.Namespace, k.Name)); o != nil {
+				list = append(list, map[string]any{"kind": k.Kind, "metadata": map[string]string{
+					"namespace": k.Namespace, "name": k.Name, "resourceVersion": o.GetResourceVersion()}})
+			}
+		}
+		_ = json.NewEncoder(w).Encode(list)
+	}))
+	t.Cleanup(istiod.Close)
+	l.pilot = observe.NewIstiod(istiod.URL)
 	l.Sidecar = observe.NewProxy(l.Subject.Client, "client-1", "10.244.0.1", nil, envoy.URL)
 	l.Gateway = observe.NewProxy(l.Subject.Gateway, "gateway-1", "10.244.0.2", nil, envoy.URL)
 	return l, server

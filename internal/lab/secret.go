@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
@@ -131,25 +132,50 @@ func AwaitSecret(ctx context.Context, p *observe.Proxy, wanted func([]envoy.Secr
 	})
 }
 
+// credentialKey is the Secret whose certificate hop 2 presents.
+func (l *Lab) credentialKey() key {
+	return key{"Secret", l.home.Gateway.Namespace, l.home.Credential}
+}
+
 // retire ends hop 2's connections if the subject's certificate was varied: they
-// would present another one to the claims that follow, since a Secret that is
-// put back changes no cluster. A rule that differs for a moment replaces it.
+// would present another one to the claims that follow.
 func (l *Lab) retire(ctx context.Context) error {
 	g := l.Subject.Gateway
-	if l.touched[key{"Secret", g.Namespace, l.Subject.Credential}] == nil || l.touched[key{"Deployment", g.Namespace, g.Deployment}] != nil {
+	if l.touched[l.credentialKey()] == nil || l.touched[key{"Deployment", g.Namespace, g.Deployment}] != nil {
 		return nil
 	}
-	rule, ok := l.find(key{"DestinationRule", g.Namespace, l.Subject.Hop2Rule}).(*istio.DestinationRule)
+	_, err := l.replaceHop2(ctx)
+	return err
+}
+
+// Reconnect makes hop 2 open new connections: those that live present the
+// certificate that they were opened with.
+func (l *Lab) Reconnect(change string) Variation {
+	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
+		baseline, err := l.replaceHop2(ctx)
+		if err != nil {
+			return Applied{}, err
+		}
+		return Applied{}, l.put(ctx, baseline)
+	}}
+}
+
+// replaceHop2 replaces hop 2's cluster, and with it the connections, which a
+// Secret that changes does not: its rule differs until the baseline, which it
+// returns, is put back.
+func (l *Lab) replaceHop2(ctx context.Context) (baseline k8s.Object, err error) {
+	k := key{"DestinationRule", l.Subject.Gateway.Namespace, l.Subject.Hop2Rule}
+	rule, ok := l.find(k).(*istio.DestinationRule)
 	if !ok {
-		return fmt.Errorf("the fixtures have no DestinationRule %s/%s", g.Namespace, l.Subject.Hop2Rule)
+		return nil, fmt.Errorf("the fixtures have no DestinationRule %s/%s", k.namespace, k.name)
 	}
-	rule = rule.DeepCopy()
-	rule.Spec.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.ConnectTimeout = durationpb.New(l.Subject.Hop2Pool.ConnectTimeout + time.Millisecond)
-	l.touch(rule)
-	if err := l.put(ctx, rule); err != nil {
-		return err
+	differs := rule.DeepCopy()
+	differs.Spec.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.ConnectTimeout = durationpb.New(l.Subject.Hop2Pool.ConnectTimeout + time.Millisecond)
+	l.touch(differs)
+	if err := l.put(ctx, differs); err != nil {
+		return nil, err
 	}
-	return l.Barrier(ctx)
+	return rule, l.Barrier(ctx)
 }
 
 // Allow gives a service account a Role on its own namespace's Secrets.

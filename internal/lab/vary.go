@@ -47,7 +47,7 @@ func Edit[T k8s.Object](change, namespace, name string, edit func(T)) Variation 
 				return err
 			}
 			edit(current)
-			return l.Kube.Objects().Update(ctx, current)
+			return l.update(ctx, current)
 		})
 		if err == nil {
 			err = ctx.Err() // which RetryOnConflict takes for the end of its own patience, and drops
@@ -76,7 +76,7 @@ func Remove(change string, o k8s.Object) Variation {
 	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
 		l.touch(o)
 		k := keyOf(o)
-		if err := l.Kube.Objects().Delete(ctx, o); err != nil {
+		if err := l.delete(ctx, o); err != nil {
 			return Applied{}, wrap("delete", o, err)
 		}
 		return Applied{Command: fmt.Sprintf("kubectl delete -n %s %s %s", k.namespace, strings.ToLower(k.kind), k.name)}, nil
@@ -273,11 +273,17 @@ func (l *Lab) awaitPartner(ctx context.Context) error {
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
 	second := l.Second.Gateway != nil
+	rotated := l.touched[l.credentialKey()] != nil
 	if err := l.putBack(ctx); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
 		return err
+	}
+	if rotated {
+		if err := l.AwaitSerial(ctx, l.Gateway, SDSName(l.home.Credential), l.Credential.Serial()); err != nil {
+			return err
+		}
 	}
 	if second {
 		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {
@@ -301,7 +307,7 @@ func (l *Lab) putBack(ctx context.Context) error {
 			if err := l.put(ctx, base); err != nil {
 				return err
 			}
-		} else if err := l.Kube.Objects().Delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+		} else if err := l.delete(ctx, o); err != nil && !apierrors.IsNotFound(err) {
 			return wrap("delete", o, err)
 		}
 		if k.kind == "Deployment" {
@@ -326,21 +332,20 @@ func (l *Lab) putBack(ctx context.Context) error {
 func (l *Lab) Touched() bool { return len(l.touched) > 0 || len(l.undo) > 0 }
 
 // Barrier returns once everything written before it is live in both proxies.
-// It writes a ServiceEntry that no earlier push can have held and a
-// DestinationRule for it, waits until both proxies have the cluster of the
-// rule's subset, and then until each has taken listeners and routes
-// of that push or a later one: istiod pushes clusters first
-// (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
-//
-// istiod hears of each kind of object on a watch of its own, and a ServiceEntry
-// may overtake a DestinationRule that was written before it. What is read from
-// one watch keeps its order: hence a sentinel of both kinds.
+// It waits until istiod has read it all, and then writes a ServiceEntry that no
+// earlier push can have held: the push that brings it has all the rest. Both
+// proxies have to have its cluster, and then listeners and routes of that push
+// or a later one: istiod pushes clusters first (pilot/pkg/xds, PushOrder), so a
+// visible cluster alone proves too little.
 func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
 	defer cancel()
+	if err := l.awaitRead(ctx); err != nil {
+		return err
+	}
 	l.sentinel++
 	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, sentinelDomain)
-	se := &istio.ServiceEntry{
+	err := l.put(ctx, &istio.ServiceEntry{
 		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
 		Spec: networking.ServiceEntry{
 			Hosts: []string{host},
@@ -353,22 +358,12 @@ func (l *Lab) Barrier(ctx context.Context) error {
 			Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
 			Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
 		},
-	}
-	dr := &istio.DestinationRule{
-		ObjectMeta: se.ObjectMeta,
-		Spec: networking.DestinationRule{
-			Host:     host,
-			ExportTo: se.Spec.ExportTo,
-			Subsets:  []*networking.Subset{{Name: sentinelSubset}},
-		},
-	}
-	for _, o := range []k8s.Object{se, dr} {
-		if err := l.put(ctx, o); err != nil {
-			return err
-		}
+	})
+	if err != nil {
+		return err
 	}
 	for _, p := range l.proxies() {
-		if err := awaitPush(ctx, p, "|"+sentinelSubset+"|"+host); err != nil {
+		if err := awaitPush(ctx, p, "||"+host); err != nil {
 			return err
 		}
 		if err := awaitWarm(ctx, p); err != nil {
@@ -381,7 +376,6 @@ func (l *Lab) Barrier(ctx context.Context) error {
 const (
 	sentinelPort   = 15999
 	sentinelDomain = "sentinel.invalid"
-	sentinelSubset = "sentinel"
 )
 
 // newObject makes an empty object of a pointer type.

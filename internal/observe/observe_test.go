@@ -230,3 +230,17 @@ func TestAdmin(t *testing.T) {
 		t.Errorf("%v does not say who was asked for what", err)
 	}
 }
+
+// As istiod 1.31 prints them.
+func TestParseConfigs(t *testing.T) {
+	const list = `[{"kind":"DestinationRule","apiVersion":"networking.istio.io/v1","metadata":{"name":"r","namespace":"ns","resourceVersion":"37233","creationTimestamp":null},"spec":{}}]`
+	got, err := parseConfigs([]byte(list))
+	if diff := cmp.Diff(map[ConfigKey]string{{Kind: "DestinationRule", Namespace: "ns", Name: "r"}: "37233"}, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, bad := range []string{"", "{}", `[{"kind":"Gateway","metadata":{"name":"g"}}]`, `[{"metadata":{"name":"g","resourceVersion":"1"}}]`} {
+		if got, err := parseConfigs([]byte(bad)); err == nil {
+			t.Errorf("%s: %v", bad, got)
+		}
+	}
+}

@@ -25,6 +25,9 @@ type Proxy struct {
 // Mutants use it to show what a lying witness does to claims.
 func (p *Proxy) Distort(f func(path string, raw []byte) []byte) { p.distort = f }
 
+// DistortLike is for a proxy that comes later and is of another one's kind.
+func (p *Proxy) DistortLike(other *Proxy) { p.distort = other.distort }
+
 // adminPort is Envoy's, on the pod's loopback (Istio's bootstrap template).
 const adminPort = 15000
 

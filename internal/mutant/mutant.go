@@ -295,7 +295,7 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 			l.Kube.DistortAnswers(func(bool, string) (bool, string) { return false, "no" })
 		}, "G3-yaml", "V-reject", "V-reject-2"),
 		istioctl("istioctl is another program", "/bin/echo", "G3", "F-analyze-blind", "F-analyze-noise"),
-		with("the proxies are taken for each other", func(l *lab.Lab) { l.Sidecar, l.Gateway = l.Gateway, l.Sidecar }, "G1", "G2", "G3"),
+		one("the proxies are taken for each other", Collectors, lab.Distortion("swap the proxies", swap, swap), "G1", "G2", "G3"),
 		with("curl's report is lost", func(l *lab.Lab) {
 			l.Kube.Distort(func(out []byte) []byte {
 				if i := bytes.LastIndex(bytes.TrimSpace(out), []byte("\n")); i > 0 {
@@ -326,6 +326,8 @@ func istioctl(name, program string, turns ...claim.ID) Mutant {
 		func(l *lab.Lab) { real, l.Istioctl = l.Istioctl, program },
 		func(l *lab.Lab) { l.Istioctl = real }), turns...)
 }
+
+func swap(l *lab.Lab) { l.Sidecar, l.Gateway = l.Gateway, l.Sidecar }
 
 var values = regexp.MustCompile(`(?m): \d+$`)
 

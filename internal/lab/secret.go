@@ -144,6 +144,12 @@ func (l *Lab) retire(ctx context.Context) error {
 	if l.touched[l.credentialKey()] == nil || l.touched[key{"Deployment", g.Namespace, g.Deployment}] != nil {
 		return nil
 	}
+	if err := l.put(ctx, l.find(l.credentialKey())); err != nil {
+		return err
+	}
+	if err := l.awaitCredential(ctx); err != nil {
+		return err
+	}
 	_, err := l.replaceHop2(ctx)
 	return err
 }

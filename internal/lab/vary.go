@@ -273,17 +273,11 @@ func (l *Lab) awaitPartner(ctx context.Context) error {
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
 	second := l.Second.Gateway != nil
-	rotated := l.touched[l.credentialKey()] != nil
 	if err := l.putBack(ctx); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
 		return err
-	}
-	if rotated {
-		if err := l.AwaitSerial(ctx, l.Gateway, SDSName(l.home.Credential), l.Credential.Serial()); err != nil {
-			return err
-		}
 	}
 	if second {
 		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {

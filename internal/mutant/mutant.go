@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/types/known/wrapperspb"
 	networking "istio.io/api/networking/v1alpha3"
 	security "istio.io/api/security/v1beta1"
 	telemetry "istio.io/api/telemetry/v1alpha1"
@@ -201,13 +200,24 @@ func policy(l *lab.Lab) ([]Mutant, error) {
 	silent := func(namespace string) *istiotelemetry.Telemetry {
 		return &istiotelemetry.Telemetry{
 			ObjectMeta: metav1.ObjectMeta{Name: "no-logs", Namespace: namespace},
-			Spec:       telemetry.Telemetry{AccessLogging: []*telemetry.AccessLogging{{Disabled: wrapperspb.Bool(true)}}},
+			// disabled: true does nothing to a log that meshConfig.accessLogFile asks for.
+			Spec: telemetry.Telemetry{AccessLogging: []*telemetry.AccessLogging{{
+				Providers: []*telemetry.ProviderRef{{Name: "envoy"}},
+				Filter:    &telemetry.AccessLogging_Filter{Expression: "response.code == 999"},
+			}}},
 		}
+	}
+	// A connection that lives keeps the filter chain that it came in by.
+	atGateway := func(name string, plant lab.Variation, turns ...claim.ID) Mutant {
+		fresh := l.DestinationRule("one request per connection of hop 1", s.Hop1Rule, func(dr *networking.DestinationRule) {
+			dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1}
+		})
+		return Mutant{Name: name, Where: Mesh, Turns: turns, Plant: []lab.Variation{fresh, plant}}
 	}
 	return []Mutant{
 		one("the gateway that lacks the Role has it", RBAC, l.SwapUnbound("the other gateway is the one with the Role"), "G2-rbac"),
-		one("the gateway admits nobody", Mesh, lab.Add("an AuthorizationPolicy that allows nothing", deny), "G1", "G2", "G2-control"),
-		one("the gateway logs nothing", Mesh, lab.Add("a Telemetry without access logs", silent(s.Gateway.Namespace)), "G1", "G2", "G2-control", "G4"),
+		atGateway("the gateway admits nobody", lab.Add("an AuthorizationPolicy that allows nothing", deny), "G1", "G2", "G2-control"),
+		atGateway("the gateway logs nothing", lab.Add("a Telemetry without access logs", silent(s.Gateway.Namespace)), "G1", "G2", "G2-control", "G4"),
 		one("the sidecar logs nothing", Mesh, lab.Add("a Telemetry without access logs", silent(s.Client.Namespace)), "G1", "G2", "G2-control", "G4"),
 	}, nil
 }
@@ -295,7 +305,7 @@ func collectors(*lab.Lab) ([]Mutant, error) {
 			l.Kube.DistortAnswers(func(bool, string) (bool, string) { return false, "no" })
 		}, "G3-yaml", "V-reject", "V-reject-2"),
 		istioctl("istioctl is another program", "/bin/echo", "G3", "F-analyze-blind", "F-analyze-noise"),
-		one("the proxies are taken for each other", Collectors, lab.Distortion("swap the proxies", swap, swap), "G1", "G2", "G3"),
+		one("the proxies are taken for each other", Collectors, lab.Distortion("swap the proxies", swap, unswap), "G1", "G2", "G3"),
 		with("curl's report is lost", func(l *lab.Lab) {
 			l.Kube.Distort(func(out []byte) []byte {
 				if i := bytes.LastIndex(bytes.TrimSpace(out), []byte("\n")); i > 0 {
@@ -328,6 +338,13 @@ func istioctl(name, program string, turns ...claim.ID) Mutant {
 }
 
 func swap(l *lab.Lab) { l.Sidecar, l.Gateway = l.Gateway, l.Sidecar }
+
+// unswap does nothing if the lab has attached anew, which puts them right.
+func unswap(l *lab.Lab) {
+	if l.Sidecar.Workload == l.Subject.Gateway {
+		swap(l)
+	}
+}
 
 var values = regexp.MustCompile(`(?m): \d+$`)
 

@@ -66,7 +66,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up")
 	cmd.Flags().StringVar(&only, "only", "", "plant only what has this in its name")
-	cmd.Flags().StringVar(&also, "claims", string(claim.Goals), "claims that are judged besides those that have to turn")
+	cmd.Flags().StringVar(&also, "claims", "G1,G2,G3,G4", "claims that are judged besides those that have to turn")
 	cmd.Flags().StringVar(&table, "table", "", "write the table as Markdown to this file")
 	return cmd
 }

@@ -196,7 +196,7 @@ func newLab(t *testing.T, n int) (*Lab, *kubetest.Server) {
 		text := "cluster_manager.cds.version_text: \"x/1\"\nlistener_manager.lds.version_text: \"x/1\"\n"
 		for _, gateway := range []subject.Workload{l.home.Gateway, l.home.Unbound} {
 			if se, ok := server.Get(t, &istio.ServiceEntry{ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: gateway.Namespace}}).(*istio.ServiceEntry); ok {
-				text += fmt.Sprintf("cluster.outbound|%d||%s;.version_text: \"x/1\"\n", sentinelPort, se.Spec.Hosts[0])
+				text += fmt.Sprintf("cluster.outbound|%d|%s|%s;.version_text: \"x/1\"\n", sentinelPort, sentinelSubset, se.Spec.Hosts[0])
 			}
 		}
 		fmt.Fprint(w, text)

@@ -326,11 +326,16 @@ func (l *Lab) putBack(ctx context.Context) error {
 func (l *Lab) Touched() bool { return len(l.touched) > 0 || len(l.undo) > 0 }
 
 // Barrier returns once everything written before it is live in both proxies.
-// It waits until istiod has read it all, and then writes a ServiceEntry that no
-// earlier push can have held: the push that brings it has all the rest. Both
-// proxies have to have its cluster, and then listeners and routes of that push
-// or a later one: istiod pushes clusters first (pilot/pkg/xds, PushOrder), so a
-// visible cluster alone proves too little.
+// It waits until istiod has read it all. Then it writes a ServiceEntry that no
+// earlier push can have held and a DestinationRule for it, waits until both
+// proxies have the cluster of the rule's subset, and then until each has taken
+// listeners and routes of that push or a later one: istiod pushes clusters first
+// (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
+//
+// istiod watches each kind of object by itself, and has read an object somewhat
+// before it hears of the change, so that a ServiceEntry may still overtake a
+// DestinationRule on a busy machine. What comes by one watch keeps its order:
+// hence a sentinel of both kinds, which claims vary most.
 func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
 	defer cancel()
@@ -339,7 +344,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	}
 	l.sentinel++
 	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, sentinelDomain)
-	err := l.put(ctx, &istio.ServiceEntry{
+	se := &istio.ServiceEntry{
 		ObjectMeta: metav1.ObjectMeta{Name: "twohop-sentinel", Namespace: l.Subject.Gateway.Namespace},
 		Spec: networking.ServiceEntry{
 			Hosts: []string{host},
@@ -352,12 +357,22 @@ func (l *Lab) Barrier(ctx context.Context) error {
 			Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
 			Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
 		},
-	})
-	if err != nil {
-		return err
+	}
+	dr := &istio.DestinationRule{
+		ObjectMeta: se.ObjectMeta,
+		Spec: networking.DestinationRule{
+			Host:     host,
+			ExportTo: se.Spec.ExportTo,
+			Subsets:  []*networking.Subset{{Name: sentinelSubset}},
+		},
+	}
+	for _, o := range []k8s.Object{se, dr} {
+		if err := l.put(ctx, o); err != nil {
+			return err
+		}
 	}
 	for _, p := range l.proxies() {
-		if err := awaitPush(ctx, p, "||"+host); err != nil {
+		if err := awaitPush(ctx, p, "|"+sentinelSubset+"|"+host); err != nil {
 			return err
 		}
 		if err := awaitWarm(ctx, p); err != nil {
@@ -370,6 +385,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 const (
 	sentinelPort   = 15999
 	sentinelDomain = "sentinel.invalid"
+	sentinelSubset = "sentinel"
 )
 
 // newObject makes an empty object of a pointer type.

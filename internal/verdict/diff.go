@@ -22,8 +22,8 @@ type Difference struct {
 	New      []Turn   `json:"new"`
 	Gone     []Turn   `json:"gone"`
 	Moved    []Move   `json:"moved"`
-	// Followed are values that moved together with what was expected of them
-	// and hold in both runs. They are shown, and do not make the runs different.
+	// Followed are values that moved together with what was expected of them, or
+	// within it. They are shown, and do not make the runs different.
 	Followed []Move       `json:"followed"`
 	Times    []TimeChange `json:"times"`
 }
@@ -151,8 +151,8 @@ func (d *Difference) facts(id claim.ID, where string, a, b []Fact) {
 		case !ok:
 			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, absent})
 		case steady(fa.Seen) == steady(fb.Seen):
-		case fa.OK && fb.OK && fa.Expected == fb.Expected && isBound(fa.Expected):
-		case fa.Expected == fa.Seen && fb.Expected == fb.Seen:
+		case fa.OK == fb.OK && fa.Expected == fb.Expected && isBound(fa.Expected):
+		case fa.OK == fb.OK && follows(fa, fb.Fact):
 			d.Followed = append(d.Followed, Move{id, where, fa.Name, fa.Seen, fb.Seen})
 		default:
 			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, fb.Seen})
@@ -164,6 +164,14 @@ func (d *Difference) facts(id claim.ID, where string, a, b []Fact) {
 		}
 	}
 }
+
+// follows reports whether another value is due to the run: what was expected is
+// another too, or only a part of a text was.
+func follows(a keyedFact, b Fact) bool {
+	return a.Expected != b.Expected || a.OK && isPart.MatchString(a.Expected)
+}
+
+var isPart = regexp.MustCompile(`^(contains|matches|starts with|ends with) "`)
 
 // isBound reports whether an expectation is a limit ("> 0"), within which a
 // value may be another in every run.
@@ -252,6 +260,7 @@ var unsteady = []struct {
 	{regexp.MustCompile(`\bt[0-9a-f]{12}\b`), "<token>"},
 	{regexp.MustCompile(`-[0-9a-f]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-<pod>"},
 	{regexp.MustCompile(`\b([0-9a-fA-F]{2}:){7,}[0-9a-fA-F]{2}\b`), "<hex>"},
+	{regexp.MustCompile(`-----BEGIN%20CERTIFICATE-----[^"]*`), "<certificate>"},
 	{regexp.MustCompile(`\b[0-9a-f]{16,}\b|\b[0-9A-F]{16,}\b`), "<hex>"},
 	// Shorter ones only with both letters and digits: 4294967295 is a limit.
 	{regexp.MustCompile(`\b([a-f]+[0-9]|[0-9]+[a-f])[0-9a-f]{6,}\b|\b([A-F]+[0-9]|[0-9]+[A-F])[0-9A-F]{6,}\b`), "<hex>"},

@@ -70,6 +70,30 @@ func TestDiffLetsValuesMoveWithinABound(t *testing.T) {
 	}
 }
 
+// What a run measures and what it names by itself is another in every run.
+func TestDiffFollowsWhatTheRunMakes(t *testing.T) {
+	with := func(expected, seen string, ok bool) *Verdict {
+		return &Verdict{Claims: []Result{{ID: "X1", Finding: Finding{Control: &Trial{Facts: []Fact{{Name: "n", Expected: expected, Seen: seen, OK: ok}}}}}}}
+	}
+	for _, tt := range []struct {
+		name           string
+		a, b           *Verdict
+		same, followed bool
+	}{
+		{"a time that misses its bound in both runs", with(">= 2.9s", "1.002s", false), with(">= 2.9s", "0.998s", false), true, false},
+		{"a connection that is not the first one", with("60", "64", false), with("155", "159", false), true, true},
+		{"another text around what was expected", with(`contains "UF"`, "UF 503", true), with(`contains "UF"`, "UF,URX 503", true), true, true},
+		{"another text where it was not found", with(`contains "UF"`, "UH 503", false), with(`contains "UF"`, "NC 503", false), false, false},
+		{"one that came to be as expected", with("60", "64", false), with("155", "155", true), false, false},
+		{"another status", with("200", "503", false), with("200", "504", false), false, false},
+	} {
+		d := Diff(tt.a, tt.b)
+		if d.Same != tt.same || (len(d.Followed) > 0) != tt.followed {
+			t.Errorf("%s: same %v, followed %+v", tt.name, d.Same, d.Followed)
+		}
+	}
+}
+
 // nextVersion is the sample as another version might leave it.
 func nextVersion(t *testing.T, from *Verdict) *Verdict {
 	t.Helper()

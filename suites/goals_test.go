@@ -310,6 +310,11 @@ var _ = Claim("G2-rbac", func(t *trial.T) trial.Experiment {
 	return trial.Experiment{
 		Arrange: []lab.Variation{t.Through("lead hop 1 to a gateway whose service account has no Role", t.Subject.Unbound)},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
+			// A claim that took the ServiceEntry away gave this gateway a new cluster:
+			// until Envoy has waited 15 s for its secret there is none.
+			if err := t.AwaitWarm(ctx, t.Gateway); err != nil {
+				return err
+			}
 			if call, err = t.Call(ctx); err != nil {
 				return err
 			}

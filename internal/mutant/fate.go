@@ -80,8 +80,8 @@ func Survivors(fates []Fate) []string {
 func WriteMarkdown(w io.Writer, fates []Fate, run string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Mutants\n\n<!-- Written by `make mutants`; do not edit. -->\n\n")
-	fmt.Fprintf(&b, "Each row plants one change and then judges the goals, and the claims that rest on what was\n"+
-		"changed. A claim that has to turn must not come out as expected; of a harmless change\nnothing may turn. Run: %s.\n\n", run)
+	fmt.Fprintf(&b, "Each row plants one change and then judges the claims that rest on what was changed, and\n"+
+		"some that need not. A claim that has to turn must not come out as expected; of a harmless\nchange nothing may turn. Each claim of the registry has to turn in some row. Run: %s.\n\n", run)
 	faults, harmless := 0, 0
 	for _, f := range fates {
 		if f.Where == Harmless {

@@ -377,7 +377,7 @@ func (c *verifier) facts(r Result) {
 				complete = complete && ok
 				texts = append(texts, raw)
 			}
-			if complete && searchable(f.Seen) && !occurs(f.Seen, texts) {
+			if complete && searchable(f.Seen) && !measured(f) && !occurs(f.Seen, texts) {
 				c.problem("%s: the value %q that was seen occurs in none of %s.", at, f.Seen, strings.Join(f.Evidence, ", "))
 			}
 		}
@@ -399,6 +399,9 @@ var number = regexp.MustCompile(`^-?\d+(\.\d+)?$`)
 // contradicts says why a fact's own mark cannot be right. Only what is plain is
 // judged: an expectation may be more than a value ("at most 3").
 func contradicts(f Fact) string {
+	if holds, ok := within(f.Expected, f.Seen); ok && holds != f.OK {
+		return fmt.Sprintf("it is marked as holding: %v, though %s was expected and %s was seen", f.OK, f.Expected, f.Seen)
+	}
 	if !f.OK && f.Expected == f.Seen && f.Expected != "" {
 		return fmt.Sprintf("it is marked as not holding, though %s was expected and seen", short(f.Seen))
 	}
@@ -420,6 +423,7 @@ func contradicts(f Fact) string {
 			}
 		case both(isYesNo):
 			return differ
+		case f.Expected == "empty" && f.Seen == "absent": // no list is an empty one
 		case f.Expected == "absent" || f.Seen == "absent":
 			if isPlain(f.Expected) && isPlain(f.Seen) {
 				return differ
@@ -427,6 +431,54 @@ func contradicts(f Fact) string {
 		}
 	}
 	return ""
+}
+
+// measured reports whether a value is one that the harness worked out, such as
+// the time between two lines: no witness printed it. Its bound is checked.
+func measured(f Fact) bool {
+	_, ok := within(f.Expected, f.Seen)
+	return ok
+}
+
+// within says whether a number or a time keeps bounds like ">= 0.9s and <= 1.9s";
+// ok is false for anything else.
+func within(expected, seen string) (holds, ok bool) {
+	value, ok := quantity(seen)
+	if !ok {
+		return false, false
+	}
+	holds = true
+	for bound := range strings.SplitSeq(expected, " and ") {
+		comparator, limit, found := strings.Cut(bound, " ")
+		than, ok := quantity(limit)
+		if !found || !ok {
+			return false, false
+		}
+		switch comparator {
+		case ">":
+			holds = holds && value > than
+		case ">=":
+			holds = holds && value >= than
+		case "<":
+			holds = holds && value < than
+		case "<=":
+			holds = holds && value <= than
+		case "==":
+			holds = holds && value == than
+		default:
+			return false, false
+		}
+	}
+	return holds, true
+}
+
+// quantity is a number, or a time in seconds.
+func quantity(s string) (float64, bool) {
+	if n, err := strconv.ParseFloat(strings.TrimSuffix(s, "s"), 64); err == nil {
+		return n, true
+	}
+	d, err := time.ParseDuration(s)
+	return d.Seconds(), err == nil
 }
 
 func isDuration(s string) bool {
@@ -457,9 +509,29 @@ var secondsValue = regexp.MustCompile(`^(\d+)s$`)
 // matchedValue is a string match as facts show it, its kind before the value.
 var matchedValue = regexp.MustCompile(`^(?:exact|prefix|suffix|contains|regex):(.+)$`)
 
+// Values of several parts, which a witness prints apart: a keepalive's time,
+// interval and probes, an address and its port.
+var (
+	slashes = regexp.MustCompile(`^\d+(/\d+)+$`)
+	address = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+):(\d+)$`)
+)
+
 // occurs looks for a value in evidence, as it is or as JSON writes it. Letters
 // match in either case: a serial's hex digits do not have one of their own.
 func occurs(value string, texts [][]byte) bool {
+	if spelled(strings.TrimSuffix(value, "…"), texts) {
+		return true
+	}
+	var parts []string
+	if slashes.MatchString(value) {
+		parts = strings.Split(value, "/")
+	} else if m := address.FindStringSubmatch(value); m != nil {
+		parts = m[1:]
+	}
+	return len(parts) > 0 && !slices.ContainsFunc(parts, func(part string) bool { return !spelled(part, texts) })
+}
+
+func spelled(value string, texts [][]byte) bool {
 	value = strings.ToLower(value)
 	spellings := [][]byte{[]byte(value)}
 	if m := secondsValue.FindStringSubmatch(value); m != nil {

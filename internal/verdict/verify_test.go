@@ -355,3 +355,41 @@ func TestVerificationRenders(t *testing.T) {
 		t.Errorf("markdown:\n%s", markdown.String())
 	}
 }
+
+// What the harness worked out is in no witness's words, but it has its bound.
+func TestVerifyChecksBounds(t *testing.T) {
+	for _, tt := range []struct {
+		expected, seen string
+		holds, bounded bool
+	}{
+		{">= 9.9s and <= 10.9s", "10.002s", true, true},
+		{">= 9.9s and <= 10.9s", "11s", false, true},
+		{">= 9.9s and <= 10.9s", "1m", false, true},
+		{"> 0", "3", true, true},
+		{"== 1", "0", false, true},
+		{"3s", "3s", false, false},
+		{"> 0", "absent", false, false},
+		{"not 77", "83", false, false},
+		{`contains "a" and contains "b"`, "7", false, false},
+	} {
+		if holds, bounded := within(tt.expected, tt.seen); bounded != tt.bounded || bounded && holds != tt.holds {
+			t.Errorf("%s of %s: holds %v, bounded %v", tt.expected, tt.seen, holds, bounded)
+		}
+	}
+	for _, f := range []Fact{{Expected: "<= 1.1s", Seen: "1.6s", OK: true}, {Expected: "> 0", Seen: "9", OK: false}} {
+		if contradicts(f) == "" {
+			t.Errorf("%+v goes through", f)
+		}
+	}
+}
+
+func TestVerifyFindsValuesInParts(t *testing.T) {
+	evidence := [][]byte{[]byte(`{"keepalive_time":300,"keepalive_interval":30,"keepalive_probes":3,"address":"10.244.0.7","port_value":8444,"body":"{\"token\":\"t1\",\"status\":\"200\"}"}`)}
+	for value, want := range map[string]bool{
+		"300/30/3": true, "301/30/3": false, "10.244.0.7:8444": true, "10.244.0.8:8444": false, `{"token":"t1","sta…`: true, `{"token":"t2","sta…`: false,
+	} {
+		if got := occurs(value, evidence); got != want {
+			t.Errorf("%s: %v", value, got)
+		}
+	}
+}

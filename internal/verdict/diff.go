@@ -150,7 +150,7 @@ func (d *Difference) facts(id claim.ID, where string, a, b []Fact) {
 		switch {
 		case !ok:
 			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, absent})
-		case steady(fa.Seen) == steady(fb.Seen):
+		case alike(fa.Seen, fb.Seen):
 		case fa.OK == fb.OK && fa.Expected == fb.Expected && isBound(fa.Expected):
 		case fa.OK == fb.OK && follows(fa, fb.Fact):
 			d.Followed = append(d.Followed, Move{id, where, fa.Name, fa.Seen, fb.Seen})
@@ -275,6 +275,16 @@ func steady(s string) string {
 		s = u.pattern.ReplaceAllString(s, u.becomes)
 	}
 	return s
+}
+
+// alike compares two values; of texts that were cut short, as far as both go.
+func alike(a, b string) bool {
+	a, cutA := strings.CutSuffix(steady(a), "…")
+	b, cutB := strings.CutSuffix(steady(b), "…")
+	if cutA && cutB {
+		return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+	}
+	return a == b && cutA == cutB
 }
 
 func (d *Difference) times(a, b *Verdict) {

@@ -37,6 +37,8 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		{"uid 0f8fad5b-d9cb-469f-a165-70867728950e", "uid 7c9e6679-7425-40de-944b-e07fc1f90ae7", true},
 		{"AA:BB:CC:DD:EE:FF:00:11:22", "AB:BB:CC:DD:EE:FF:00:11:22", true},
 		{`{"connection":"61","connection_requests":"3","msec":"1795453165.543"}`, `{"connection":"7","connection_requests":"1","msec":"1795453308.011"}`, true},
+		{`"peer":"10.244.0.254","ho…`, `"peer":"10.244.0.94","hos…`, true},
+		{"no such cluster…", "no such route…", false},
 		{"4294967295", "1024", false},
 		{"UF", "UC", false},
 		{"TLSv1.2", "TLSv1.3", false},

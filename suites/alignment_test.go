@@ -483,11 +483,7 @@ func (s seen) row(a aligned, known []analysis.Message) []string {
 	if len(found) == 0 {
 		found = []string{"silent"}
 	}
-	curl, sidecar := fmt.Sprintf("%d %s", s.call.HTTPCode, s.call.Said()), trial.Logged(s.call.Left())
-	if strings.Contains(a.says, " or ") && a.witness == sidecarSays { // the raw line is evidence of one of them
-		curl, sidecar = fmt.Sprint(s.call.HTTPCode), a.says+", by chance"
-	}
-	return []string{a.name, curl, sidecar, gateway, strings.Join(found, "; ")}
+	return []string{a.name, fmt.Sprintf("%d %s", s.call.HTTPCode, s.call.Said()), trial.Logged(s.call.Left()), gateway, strings.Join(found, "; ")}
 }
 
 func lines(all []envoy.AccessLog) string {

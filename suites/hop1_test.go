@@ -174,7 +174,7 @@ var _ = Claim("H1-identity", func(t *trial.T) trial.Experiment {
 	return trial.Experiment{
 		Arrange: []lab.Variation{
 			t.SecondClient("run a second application, under a service account of its own"),
-			freshConnections(t),
+			t.FreshHop1("make one request per connection of hop 1"),
 			t.AllowAtGateway("allow only the first one's identity at the gateway", t.Subject.Client),
 		},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
@@ -207,7 +207,7 @@ var _ = Claim("H1-identity-2", func(t *trial.T) trial.Experiment {
 	return trial.Experiment{
 		Arrange: []lab.Variation{
 			t.SecondClient("run a second application, under a service account that nobody mentions"),
-			freshConnections(t),
+			t.FreshHop1("make one request per connection of hop 1"),
 		},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
 			if call, err = t.CallFrom(ctx, t.Second.Sidecar); err != nil {
@@ -226,13 +226,6 @@ var _ = Claim("H1-identity-2", func(t *trial.T) trial.Experiment {
 		Control: []lab.Variation{t.AllowAtGateway("allow only the first application's identity at the gateway", t.Subject.Client)},
 	}
 })
-
-// freshConnections gives each request a hop 1 connection of its own. A policy at
-// the gateway is part of a filter chain, and living connections keep the chain
-// that they came in by.
-func freshConnections(t *trial.T) lab.Variation {
-	return hop1HTTP(t, "make one request per connection of hop 1", &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1})
-}
 
 // hop1HTTP sets the http part of hop 1's connectionPool.
 func hop1HTTP(t *trial.T, change string, http *networking.ConnectionPoolSettings_HTTPSettings) lab.Variation {

@@ -73,6 +73,15 @@ func (l *Lab) Scope(change string, mode networking.OutboundTrafficPolicy_Mode, h
 	})
 }
 
+// FreshHop1 gives each request a hop 1 connection of its own. A policy at the
+// gateway is part of a filter chain, and living connections keep the chain that
+// they came in by.
+func (l *Lab) FreshHop1(change string) Variation {
+	return l.DestinationRule(change, l.home.Hop1Rule, func(dr *networking.DestinationRule) {
+		dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1}
+	})
+}
+
 // AllowAtGateway puts an AuthorizationPolicy on the gateway that lets only
 // these workloads through, by their identities.
 func (l *Lab) AllowAtGateway(change string, callers ...subject.Workload) Variation {

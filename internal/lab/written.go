@@ -34,7 +34,7 @@ func (w *written) note(o k8s.Object, version string) {
 }
 
 // missing says what istiod does not have as it was written or newer (its status
-// may have been written since), or "".
+// may have been written since), or "", and then forgets all of it.
 func (w *written) missing(has map[observe.ConfigKey]string) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -207,12 +207,8 @@ func policy(l *lab.Lab) ([]Mutant, error) {
 			}}},
 		}
 	}
-	// A connection that lives keeps the filter chain that it came in by.
 	atGateway := func(name string, plant lab.Variation, turns ...claim.ID) Mutant {
-		fresh := l.DestinationRule("one request per connection of hop 1", s.Hop1Rule, func(dr *networking.DestinationRule) {
-			dr.Subsets[0].TrafficPolicy.PortLevelSettings[0].ConnectionPool.Http = &networking.ConnectionPoolSettings_HTTPSettings{MaxRequestsPerConnection: 1}
-		})
-		return Mutant{Name: name, Where: Mesh, Turns: turns, Plant: []lab.Variation{fresh, plant}}
+		return Mutant{Name: name, Where: Mesh, Turns: turns, Plant: []lab.Variation{l.FreshHop1("one request per connection of hop 1"), plant}}
 	}
 	return []Mutant{
 		one("the gateway that lacks the Role has it", RBAC, l.SwapUnbound("the other gateway is the one with the Role"), "G2-rbac"),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 
@@ -40,22 +39,10 @@ type ConfigKey struct{ Kind, Namespace, Name string }
 
 // Configs are the objects that istiod has read, with their resourceVersion.
 func (i *Istiod) Configs(ctx context.Context) (map[ConfigKey]string, error) {
-	const path = "/debug/configz"
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, i.debug+path, nil)
+	// ENABLE_DEBUG_ON_HTTP, which serves it, is istiod's default.
+	raw, err := ask(ctx, i.http, http.MethodGet, i.debug, "/debug/configz", "istiod")
 	if err != nil {
 		return nil, err
-	}
-	res, err := i.http.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask istiod for %s: %w", path, err)
-	}
-	defer res.Body.Close()
-	raw, err := io.ReadAll(res.Body)
-	if err != nil {
-		return nil, fmt.Errorf("read istiod's answer to %s: %w", path, err)
-	}
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("istiod answers %s to %s (it has to run with ENABLE_DEBUG_ON_HTTP, its default): %.200s", res.Status, path, raw)
 	}
 	return parseConfigs(raw)
 }

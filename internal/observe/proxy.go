@@ -73,21 +73,26 @@ func (p *Proxy) Command(path string) string {
 }
 
 func (p *Proxy) do(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, p.admin+path, nil)
+	return ask(ctx, p.http, method, p.admin, path, fmt.Sprintf("Envoy of %s/%s", p.Workload.Namespace, p.Pod))
+}
+
+// ask makes a request of an admin or debug API; who names it in errors.
+func ask(ctx context.Context, client *http.Client, method, base, path, who string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := p.http.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("ask Envoy of %s/%s for %s: %w", p.Workload.Namespace, p.Pod, path, err)
+		return nil, fmt.Errorf("ask %s for %s: %w", who, path, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(res.Body)
 	if err != nil {
-		return nil, fmt.Errorf("read Envoy's answer of %s/%s to %s: %w", p.Workload.Namespace, p.Pod, path, err)
+		return nil, fmt.Errorf("read the answer of %s to %s: %w", who, path, err)
 	}
 	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("Envoy of %s/%s answers %s to %s: %.200s", p.Workload.Namespace, p.Pod, res.Status, path, raw)
+		return nil, fmt.Errorf("%s answers %s to %s: %.200s", who, res.Status, path, raw)
 	}
 	return raw, nil
 }

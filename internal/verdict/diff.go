@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"twohop/internal/claim"
@@ -230,8 +231,14 @@ func (d *Difference) tables(id claim.ID, a, b *Table) {
 		}
 		for i := 1; i < max(len(ra), len(rb)); i++ {
 			ca, cb := cellOr(ra, i), cellOr(rb, i)
-			if steady(ca) != steady(cb) {
-				d.Moved = append(d.Moved, Move{id, a.Title, ra[0] + ", " + cellOr(a.Header, i), ca, cb})
+			if steady(ca) == steady(cb) {
+				continue
+			}
+			move := Move{id, a.Title, ra[0] + ", " + cellOr(a.Header, i), ca, cb}
+			if d.followed(id, ra[0]) {
+				d.Followed = append(d.Followed, move)
+			} else {
+				d.Moved = append(d.Moved, move)
 			}
 		}
 	}
@@ -240,6 +247,12 @@ func (d *Difference) tables(id claim.ID, a, b *Table) {
 			d.Moved = append(d.Moved, Move{id, b.Title, inB[key][0], absent, strings.Join(inB[key][1:], " | ")})
 		}
 	}
+}
+
+// followed reports whether a fact about a table's row moved within what was
+// expected of it: the row then tells of the same.
+func (d *Difference) followed(id claim.ID, row string) bool {
+	return slices.ContainsFunc(d.Followed, func(m Move) bool { return m.Claim == id && strings.HasPrefix(m.Name, row+" ") })
 }
 
 func cellOr(row []string, i int) string {

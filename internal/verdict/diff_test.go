@@ -165,3 +165,19 @@ func TestDiffRenders(t *testing.T) {
 		}
 	}
 }
+
+// A row of a table moves as expected where a fact about it does, and not otherwise.
+func TestDiffLetsARowFollowItsFact(t *testing.T) {
+	with := func(says, cell string) *Verdict {
+		return &Verdict{Claims: []Result{{ID: "X1", Finding: Finding{
+			Check: &Trial{Facts: []Fact{{Name: "port broken: sidecar says why", Expected: `contains "NC" or contains "UH"`, Seen: says, OK: true}}},
+			Table: &Table{Title: "map", Header: []string{"string", "sidecar"}, Rows: [][]string{{"port", cell}}},
+		}}}}
+	}
+	if d := Diff(with("NC 503", "NC 503"), with("UH 503", "UH 503")); !d.Same || len(d.Followed) != 2 {
+		t.Errorf("moved %+v, followed %+v", d.Moved, d.Followed)
+	}
+	if d := Diff(with("NC 503", "NC 503"), with("NC 503", "UH 503")); d.Same {
+		t.Error("a row that moved by itself did not move")
+	}
+}

@@ -433,11 +433,11 @@ func contradicts(f Fact) string {
 	return ""
 }
 
-// measured reports whether a value is one that the harness worked out, such as
-// the time between two lines: no witness printed it. Its bound is checked.
+// measured reports whether a value is a time that the harness worked out, such as
+// that between two lines: no witness printed it. Its bound is checked.
 func measured(f Fact) bool {
 	_, ok := within(f.Expected, f.Seen)
-	return ok
+	return ok && (isDuration(f.Seen) || strings.Contains(f.Seen, "."))
 }
 
 // within says whether a number or a time keeps bounds like ">= 0.9s and <= 1.9s";

@@ -392,6 +392,7 @@ var _ = Claim("F-one-identity", func(t *trial.T) trial.Experiment {
 
 var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
 	const n = 8
+	var last *trial.Call
 	var inFirst, inSecond int
 	return trial.Experiment{
 		Arrange: []lab.Variation{
@@ -432,7 +433,7 @@ var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
 				inSecond += len(c.SecondGateway)
 				callers[c.Arrived().Peer] = true
 			}
-			last := calls[n-1]
+			last = calls[n-1]
 			last.Fact("gateways that each hold the whole limit", limits, Equal(2))
 			last.Fact("calls in the first gateway's log", inFirst, And(BeNumerically(">", 0), BeNumerically("<", n)))
 			last.Fact("calls in the second gateway's log", inSecond, BeNumerically(">", 0))
@@ -441,7 +442,7 @@ var _ = Claim("F-two-gateways", func(t *trial.T) trial.Experiment {
 			return nil
 		},
 		Cause: func(_ context.Context, t *trial.T) error {
-			t.Fact("calls in the one gateway's log", inFirst, Equal(n))
+			last.Fact("calls in the one gateway's log", inFirst, Equal(n))
 			return nil
 		},
 		Control: []lab.Variation{t.OneGateway("take the second gateway pod away")},

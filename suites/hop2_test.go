@@ -76,7 +76,6 @@ func istiodSays(ctx context.Context, t *trial.T, about string, texts ...string) 
 	return nil
 }
 
-// presented states that a call arrived with the certificate of this serial.
 // distrusted states that the gateway refused the partner's certificate.
 func distrusted(c *trial.Call, reason string) {
 	c.Status(Equal(503))
@@ -84,6 +83,7 @@ func distrusted(c *trial.Call, reason string) {
 	c.Fact("gateway: transport failure", c.Through().UpstreamTransportFailureReason, ContainSubstring(reason))
 }
 
+// presented states that a call arrived with the certificate of this serial.
 func presented(c *trial.Call, serial string) {
 	c.Status(Equal(200))
 	c.Fact("partner: verification of the client certificate", c.Arrived().Verify, Equal("SUCCESS"))

@@ -68,7 +68,7 @@ func plant(ctx context.Context, m mutant.Mutant) mutant.Fate {
 			Expect(restore(ctx, id)).To(Succeed())
 			Fail(fmt.Sprintf("%s could not be planted: %v", m.Name, err))
 		}
-		finding := judge(ctx, id)
+		finding := judge(ctx, id, m.Spoil)
 		turn.Verdict, turn.Reason = verdict.Judge(id, finding)
 		fate.Claims[id] = turn
 		Expect(restore(ctx, id)).To(Succeed())
@@ -77,10 +77,14 @@ func plant(ctx context.Context, m mutant.Mutant) mutant.Fate {
 }
 
 // judge makes a claim's experiment in the time that its spec has.
-func judge(ctx context.Context, id claim.ID) verdict.Finding {
+func judge(ctx context.Context, id claim.ID, spoil func(trial.Experiment) trial.Experiment) verdict.Finding {
 	ctx, cancel := context.WithTimeout(ctx, claimTimeout)
 	defer cancel()
-	return trial.Run(ctx, bench, id, forgetful{}, experiments[id])
+	experiment := experiments[id]
+	if spoil != nil {
+		experiment = func(t *trial.T) trial.Experiment { return spoil(experiments[id](t)) }
+	}
+	return trial.Run(ctx, bench, id, forgetful{}, experiment)
 }
 
 // forgetful keeps no evidence: what mutants show is the verdict.

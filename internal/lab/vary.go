@@ -91,6 +91,10 @@ func Input(change string, set func()) Variation {
 	}}
 }
 
+// Undone is a variation that says what it changes, and changes nothing: with
+// it a mutant shows what a claim is worth whose change was not made.
+func (v Variation) Undone() Variation { return Input(v.Change, func() {}) }
+
 // Distortion changes a witness and not the cluster, until Restore.
 func Distortion(change string, begin, end func(*Lab)) Variation {
 	return Variation{Change: change, do: func(_ context.Context, l *Lab) (Applied, error) {

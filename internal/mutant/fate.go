@@ -81,7 +81,9 @@ func WriteMarkdown(w io.Writer, fates []Fate, run string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Mutants\n\n<!-- Written by `make mutants`; do not edit. -->\n\n")
 	fmt.Fprintf(&b, "Each row plants one change and then judges the claims that rest on what was changed, and\n"+
-		"some that need not. A claim that has to turn must not come out as expected; of a harmless\nchange nothing may turn. Each claim of the registry has to turn in some row. Run: %s.\n\n", run)
+		"some that need not. A claim that has to turn must not come out as expected: it is then\n"+
+		"inconclusive, unless its verdict is named. Of a harmless change nothing may turn. Each claim of\n"+
+		"the registry has to turn in some row. Run: %s.\n\n", run)
 	faults, harmless := 0, 0
 	for _, f := range fates {
 		if f.Where == Harmless {
@@ -91,24 +93,53 @@ func WriteMarkdown(w io.Writer, fates []Fate, run string) error {
 		}
 	}
 	fmt.Fprintf(&b, "%d faults, %d harmless changes, %d survivors.\n\n", faults, harmless, len(Survivors(fates)))
-	b.WriteString("| planted in | change | has to turn | turned | stayed as expected | survived |\n|---|---|---|---|---|---|\n")
+	b.WriteString("| planted in | change | had to turn, and did | turned as well | stayed as expected | survived |\n|---|---|---|---|---|---|\n")
 	for _, f := range fates {
-		var must, turned, stayed []string
+		var due, more, stayed []string
+		survived := f.Survived()
 		for _, id := range slices.Sorted(maps.Keys(f.Claims)) {
-			t := f.Claims[id]
-			if t.Must {
-				must = append(must, string(id))
-			}
-			if t.Turned() {
-				turned = append(turned, fmt.Sprintf("%s (%s)", id, t.Verdict))
-			} else {
+			switch t := f.Claims[id]; {
+			case slices.Contains(survived, id):
+			case !t.Turned():
 				stayed = append(stayed, string(id))
+			case t.Must:
+				due = append(due, t.named(id))
+			default:
+				more = append(more, t.named(id))
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", f.Where, f.Name, strings.Join(must, ", "), strings.Join(turned, ", "), strings.Join(stayed, ", "), join(f.Survived()))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", f.Where, f.Name, f.most(due), strings.Join(more, ", "), strings.Join(stayed, ", "), join(survived))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// named is a claim that turned, with its verdict where that says more than that
+// nothing is proven.
+func (t Turn) named(id claim.ID) string {
+	if t.Verdict == claim.Inconclusive {
+		return string(id)
+	}
+	return fmt.Sprintf("%s (%s)", id, t.Verdict)
+}
+
+// most joins the claims that had to turn and did. Of a fault that nearly all
+// claims rest on it names those that need not turn.
+func (f Fate) most(due []string) string {
+	all := claim.All()
+	if len(due) < len(all)/2 {
+		return strings.Join(due, ", ")
+	}
+	var others []claim.ID
+	for _, c := range all {
+		if !f.Claims[c.ID].Must {
+			others = append(others, c.ID)
+		}
+	}
+	if len(others) == 0 {
+		return fmt.Sprintf("%d: all", len(due))
+	}
+	return fmt.Sprintf("%d: all but %s", len(due), join(others))
 }
 
 func join(ids []claim.ID) string {

@@ -24,6 +24,7 @@ import (
 	"twohop/internal/claim"
 	"twohop/internal/lab"
 	"twohop/internal/observe"
+	"twohop/internal/trial"
 	partnernginx "twohop/partner-nginx"
 )
 
@@ -35,6 +36,7 @@ const (
 	RBAC         = "RBAC"
 	Mesh         = "mesh policy"
 	Collectors   = "collectors' input"
+	Experiments  = "the claim's own experiment"
 	Harmless     = "harmless"
 )
 
@@ -42,6 +44,8 @@ const (
 type Mutant struct {
 	Name, Where string
 	Plant       []lab.Variation
+	// Spoil plants the fault in the experiment that proves the claim.
+	Spoil func(trial.Experiment) trial.Experiment
 	// Turns are the claims that must not come out as expected. Empty for a
 	// harmless change: then no goal may turn.
 	Turns []claim.ID
@@ -50,7 +54,7 @@ type Mutant struct {
 // All returns the mutants for a lab. Certificates are issued by its PKI.
 func All(l *lab.Lab) ([]Mutant, error) {
 	var all []Mutant
-	for _, group := range []func(*lab.Lab) ([]Mutant, error){fixtures, partner, certificates, policy, collectors, harmless} {
+	for _, group := range []func(*lab.Lab) ([]Mutant, error){fixtures, partner, certificates, policy, collectors, experiments, harmless} {
 		mutants, err := group(l)
 		if err != nil {
 			return nil, err
@@ -357,6 +361,33 @@ func noSecrets(path string, raw []byte) []byte {
 		return raw
 	}
 	return []byte("{}")
+}
+
+// experiments are the faults that no claim can be above: a change that was not
+// made cannot have turned its check, and a state that was not brought about
+// cannot be what it speaks of.
+func experiments(*lab.Lab) ([]Mutant, error) {
+	undone := func(variations []lab.Variation) []lab.Variation {
+		var none []lab.Variation
+		for _, v := range variations {
+			none = append(none, v.Undone())
+		}
+		return none
+	}
+	return []Mutant{
+		{Name: "the control's change is not made", Where: Experiments, Turns: allBut(), Spoil: func(e trial.Experiment) trial.Experiment {
+			e.Control = undone(e.Control)
+			return e
+		}},
+		{Name: "the state that the claim speaks of is not brought about", Where: Experiments, Spoil: func(e trial.Experiment) trial.Experiment {
+			e.Arrange = undone(e.Arrange)
+			return e
+		}, Turns: allBut(
+			// These speak of the baseline, or make their changes in the check itself.
+			"G1", "G2", "G3", "G3-yaml", "H2-xfcc", "H2-export", "P-wrong-proxy", "P-wrong-proxy-2", "P-keepalive-socket", "P-not-retroactive",
+			"A-align", "A-align-secret", "A-align-rest", "V-reject", "V-reject-2", "F-analyze-noise",
+		)},
+	}, nil
 }
 
 func harmless(l *lab.Lab) ([]Mutant, error) {

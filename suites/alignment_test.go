@@ -34,6 +34,9 @@ type aligned struct {
 	// waiting for a secret.
 	header string
 	slow   bool
+	// besides is what the edit changes apart from the string: what the analyzer
+	// says about that it does not say about the string.
+	besides []lab.Variation
 }
 
 // tells matches what the witness said.
@@ -206,28 +209,30 @@ func secretStrings(t *trial.T) []aligned {
 	// A Secret's own strings are broken for a Secret that the gateway has not
 	// asked for before: istiod takes none back that it has once sent
 	// (pilot/pkg/xds/sds.go, Generate leaves out what it does not find).
-	secret := func(port uint32, header string, place func(bend, string) (namespace, name string)) func(bend) []lab.Variation {
-		name := "aligned-" + trial.Unique()
-		return func(b bend) []lab.Variation {
-			in := t.CredentialSecret(name, t.Credential)
-			in.Namespace, in.Name = place(b, name)
-			return []lab.Variation{
-				lab.Add("a Secret for "+header, in),
-				t.Hop2Port("a port whose settings name it", lab.Port{Number: port, Target: uint32(s.ExternalPort), Header: header,
-					Settings: func(p *networking.TrafficPolicy_PortTrafficPolicy) { p.Tls.CredentialName = name }}),
-			}
+	secret := func(what string, number uint32, place func(bend, string) (namespace, name string)) aligned {
+		name, header := "aligned-"+trial.Unique(), "x-secret-"+what
+		port := func(credential string) lab.Variation {
+			return t.Hop2Port("a port whose settings name a Secret", lab.Port{Number: number, Target: uint32(s.ExternalPort), Header: header,
+				Settings: func(p *networking.TrafficPolicy_PortTrafficPolicy) { p.Tls.CredentialName = credential }})
+		}
+		return aligned{
+			name: "secret: Secret, " + what, status: 503, witness: gatewaySays, says: unserved, header: header, slow: true,
+			besides: []lab.Variation{port(s.Credential)},
+			edit: func(b bend) []lab.Variation {
+				in := t.CredentialSecret(name, t.Credential)
+				in.Namespace, in.Name = place(b, name)
+				return []lab.Variation{lab.Add("a Secret for "+header, in), port(name)}
+			},
 		}
 	}
 	return []aligned{
-		{name: "secret: Secret, name", status: 503, witness: gatewaySays, says: unserved, header: "x-secret-name", slow: true,
-			edit: secret(444, "x-secret-name", func(b bend, name string) (string, string) { return s.Gateway.Namespace, b.text(name) })},
-		{name: "secret: Secret, namespace", status: 503, witness: gatewaySays, says: unserved, header: "x-secret-namespace", slow: true,
-			edit: secret(445, "x-secret-namespace", func(b bend, name string) (string, string) {
-				if b.straight {
-					return s.Gateway.Namespace, name
-				}
-				return s.Client.Namespace, name
-			})},
+		secret("name", 444, func(b bend, name string) (string, string) { return s.Gateway.Namespace, b.text(name) }),
+		secret("namespace", 445, func(b bend, name string) (string, string) {
+			if b.straight {
+				return s.Gateway.Namespace, name
+			}
+			return s.Client.Namespace, name
+		}),
 		{name: "secret: hop-2 rule, credentialName", status: 503, witness: gatewaySays, says: unserved, slow: true,
 			edit: func(b bend) []lab.Variation {
 				return []lab.Variation{t.DestinationRule("the rule names a Secret", s.Hop2Rule, func(o *networking.DestinationRule) {
@@ -332,11 +337,27 @@ func everyString(t *trial.T, all []aligned, title string) trial.Experiment {
 				c := t.Checkpoint()
 				from = &c
 			}
-			known, table, err := beforehand(ctx, t, b, title)
-			if err != nil {
-				return err
+			var table *verdict.Table
+			var known []analysis.Message
+			if !b.straight { // there is nothing to tell of edits that break nothing
+				table = t.Table(title, "string broken", "curl", "sidecar", "gateway", "istioctl analyze")
+				before, err := t.Analyze(ctx)
+				if err != nil {
+					return err
+				}
+				known = before.Messages
 			}
 			for _, group := range inTurn(all, b) {
+				if more := besides(group); table != nil && len(more) > 0 {
+					if err := t.Instead(ctx, *from, more...); err != nil {
+						return fmt.Errorf("%s: what is changed besides: %w", group[0].name, err)
+					}
+					before, err := t.Analyze(ctx)
+					if err != nil {
+						return err
+					}
+					known = before.Messages
+				}
 				saw, err := broken(ctx, t, *from, group, b)
 				if err != nil {
 					return fmt.Errorf("%s: %w", group[0].name, err)
@@ -363,17 +384,12 @@ func everyString(t *trial.T, all []aligned, title string) trial.Experiment {
 	}
 }
 
-// beforehand is what the analyzer says while nothing is broken, and the table.
-// There is none for edits that break nothing.
-func beforehand(ctx context.Context, t *trial.T, b bend, title string) ([]analysis.Message, *verdict.Table, error) {
-	if b.straight {
-		return nil, nil, nil
+// besides is what a group's edits change apart from their strings.
+func besides(group []aligned) (all []lab.Variation) {
+	for _, a := range group {
+		all = append(all, a.besides...)
 	}
-	known, err := t.Analyze(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return known.Messages, t.Table(title, "string broken", "curl", "sidecar", "gateway", "istioctl analyze"), nil
+	return all
 }
 
 // inTurn makes groups of strings that are edited together: each alone, but for
@@ -466,33 +482,39 @@ func (s seen) says(w witness) string {
 	case sidecarSays:
 		return trial.Logged(s.call.Left())
 	case gatewaySays:
-		return lines(s.call.Gateway)
+		return each(s.call.Gateway, trial.Logged)
 	case gatewayShuts:
-		return lines(s.call.Refused)
+		return each(s.call.Refused, trial.Logged)
 	}
 	return s.call.PartnerSaid()
 }
 
-// row is the string's line in the table.
+// row is the string's line in the table. It is short, for a wall: the facts have
+// the whole lines, and the evidence what the analyzer wrote.
 func (s seen) row(a aligned, known []analysis.Message) []string {
-	gateway := lines(append(slices.Clone(s.call.Gateway), s.call.Refused...))
 	var found []string
 	for _, m := range analysis.Beyond(s.analysis.Messages, known) {
-		found = append(found, m.Code+" "+m.Text)
+		found = append(found, m.Code)
 	}
 	if len(found) == 0 {
 		found = []string{"silent"}
 	}
-	return []string{a.name, fmt.Sprintf("%d %s", s.call.HTTPCode, s.call.Said()), trial.Logged(s.call.Left()), gateway, strings.Join(found, "; ")}
+	slices.Sort(found)
+	return []string{
+		a.name, trial.Brief(s.call),
+		each(s.call.Sidecar, trial.BriefLog), each(append(slices.Clone(s.call.Gateway), s.call.Refused...), trial.BriefLog),
+		strings.Join(slices.Compact(found), " "),
+	}
 }
 
-func lines(all []envoy.AccessLog) string {
+// each joins what is said of access log lines; lines that say the same stand once.
+func each(all []envoy.AccessLog, say func(envoy.AccessLog) string) string {
 	if len(all) == 0 {
 		return "no line"
 	}
 	var said []string
 	for _, l := range all {
-		text := trial.Logged(l)
+		text := say(l)
 		if l.Method == "" {
 			text += " (SNI " + cmp.Or(l.RequestedServerName, "none") + ")"
 		}

@@ -99,11 +99,7 @@ func (l *Lab) awaitEndpoints(ctx context.Context) error {
 				}
 			}
 		}
-		raw, err := l.Sidecar.Admin(ctx, observe.HostsPath)
-		if err != nil {
-			return false, "", err
-		}
-		all, err := envoy.ParseClusterStatuses(raw)
+		all, err := statuses(ctx, l.Sidecar)
 		if err != nil {
 			return false, "", err
 		}

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
-	"twohop/internal/envoy"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
 )
@@ -134,11 +133,7 @@ func (l *Lab) awaitGateways(ctx context.Context, ips ...string) error {
 		want[fmt.Sprintf("%s:%d", ip, l.home.GatewayPort)] = true
 	}
 	err := poll(ctx, func() (bool, string, error) {
-		raw, err := l.Sidecar.Admin(ctx, observe.HostsPath)
-		if err != nil {
-			return false, "", err
-		}
-		all, err := envoy.ParseClusterStatuses(raw)
+		all, err := statuses(ctx, l.Sidecar)
 		if err != nil {
 			return false, "", err
 		}

@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
@@ -137,51 +136,54 @@ func (l *Lab) credentialKey() key {
 	return key{"Secret", l.home.Gateway.Namespace, l.home.Credential}
 }
 
-// retire ends hop 2's connections if the subject's certificate was varied: they
-// would present another one to the claims that follow.
+// rotated says that living connections of hop 2 may present another certificate
+// than the baseline's. A gateway that restarts has none.
+func (l *Lab) rotated() bool {
+	g := l.home.Gateway
+	return l.touched[l.credentialKey()] != nil && l.touched[key{"Deployment", g.Namespace, g.Deployment}] == nil
+}
+
+// retire ends hop 2's connections, once the gateway holds the baseline's
+// certificate again: they would present another one to the claims that follow.
+// The rest of the baseline has to be back: without hop 2's MUTUAL the gateway
+// asks for no certificate.
 func (l *Lab) retire(ctx context.Context) error {
-	g := l.Subject.Gateway
-	if l.touched[l.credentialKey()] == nil || l.touched[key{"Deployment", g.Namespace, g.Deployment}] != nil {
-		return nil
-	}
-	if err := l.put(ctx, l.find(l.credentialKey())); err != nil {
-		return err
-	}
 	if err := l.awaitCredential(ctx); err != nil {
 		return err
 	}
-	_, err := l.replaceHop2(ctx)
-	return err
+	return l.replaceHop2(ctx)
 }
 
 // Reconnect makes hop 2 open new connections: those that live present the
 // certificate that they were opened with.
 func (l *Lab) Reconnect(change string) Variation {
 	return Variation{Change: change, do: func(ctx context.Context, l *Lab) (Applied, error) {
-		baseline, err := l.replaceHop2(ctx)
-		if err != nil {
-			return Applied{}, err
-		}
-		return Applied{}, l.put(ctx, baseline)
+		return Applied{}, l.replaceHop2(ctx)
 	}}
 }
 
 // replaceHop2 replaces hop 2's cluster, and with it the connections, which a
-// Secret that changes does not: its rule differs until the baseline, which it
-// returns, is put back.
-func (l *Lab) replaceHop2(ctx context.Context) (baseline k8s.Object, err error) {
-	k := key{"DestinationRule", l.Subject.Gateway.Namespace, l.Subject.Hop2Rule}
+// Secret that changes does not: for the time of a push its rule differs.
+func (l *Lab) replaceHop2(ctx context.Context) error {
+	k := key{"DestinationRule", l.home.Gateway.Namespace, l.home.Hop2Rule}
 	rule, ok := l.find(k).(*istio.DestinationRule)
 	if !ok {
-		return nil, fmt.Errorf("the fixtures have no DestinationRule %s/%s", k.namespace, k.name)
+		return fmt.Errorf("the fixtures have no DestinationRule %s/%s", k.namespace, k.name)
 	}
 	differs := rule.DeepCopy()
-	differs.Spec.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.ConnectTimeout = durationpb.New(l.Subject.Hop2Pool.ConnectTimeout + time.Millisecond)
-	l.touch(differs)
+	differs.Spec.TrafficPolicy.PortLevelSettings[0].ConnectionPool.Tcp.ConnectTimeout = durationpb.New(l.home.Hop2Pool.ConnectTimeout + time.Millisecond)
+	l.touch(differs) // in case that the next call is interrupted
 	if err := l.put(ctx, differs); err != nil {
-		return nil, err
+		return err
 	}
-	return rule, l.Barrier(ctx)
+	if err := l.Barrier(ctx); err != nil {
+		return err
+	}
+	if err := l.put(ctx, rule); err != nil {
+		return err
+	}
+	delete(l.touched, k)
+	return nil
 }
 
 // Allow gives a service account a Role on its own namespace's Secrets.

@@ -252,20 +252,30 @@ func (l *Lab) settle(ctx context.Context) error {
 	return l.awaitPartner(ctx)
 }
 
+// inARow is how often the partner has to answer before its Service is believed
+// to lead to it alone: with another pod behind it too, each answer is a toss-up.
+const inARow = 10
+
 // awaitPartner waits until the partner's Service leads to the pod that is there
-// now: kube-proxy learns of it up to a second after the Deployment says that it
-// is available. It asks from the gateway's pod, past every proxy.
+// now, and to no other: kube-proxy learns of both up to a second after the
+// Deployment says that it is available. It asks from the gateway's pod, past
+// every proxy, on a connection for each request.
 func (l *Lab) awaitPartner(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Ready, fmt.Errorf("%v went by", Timeouts.Ready))
 	defer cancel()
 	err := poll(ctx, func() (bool, string, error) {
 		token := "ready-" + probe.NewToken()
 		_, _, err := l.Kube.Exec(ctx, l.Gateway.Workload.Namespace, l.Gateway.Pod, l.Gateway.Workload.Proxy,
-			"curl", "--silent", "--show-error", "--output", "/dev/null", "--max-time", "2", "http://"+l.PartnerIP+probe.Path(token))
+			"curl", "--silent", "--show-error", "--output", "/dev/null", "--max-time", "2", "--header", "Connection: close",
+			fmt.Sprintf("http://%s%s-[1-%d]", l.PartnerIP, probe.Path(token), inARow))
 		if err != nil {
 			return false, err.Error(), nil
 		}
-		return len(l.Partner.Matching(observe.Contains(token))) > 0, "somebody else answered", nil
+		if err := l.FlushPartner(ctx); err != nil {
+			return false, "", err
+		}
+		answered := len(l.Partner.Matching(observe.Contains(token)))
+		return answered == inARow, fmt.Sprintf("it answered %d of %d requests", answered, inARow), nil
 	})
 	if err != nil {
 		return fmt.Errorf("wait until %s answers from pod %s: %w", l.PartnerIP, l.PartnerPod.Name, err)
@@ -276,12 +286,17 @@ func (l *Lab) awaitPartner(ctx context.Context) error {
 // Restore puts back whatever variations touched, and waits until the proxies
 // have it. Workloads that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
-	second := l.Second.Gateway != nil
+	second, rotated := l.Second.Gateway != nil, l.rotated()
 	if err := l.putBack(ctx); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
 		return err
+	}
+	if rotated {
+		if err := l.retire(ctx); err != nil {
+			return err
+		}
 	}
 	if second {
 		if err := l.awaitGateways(ctx, l.Gateway.IP); err != nil {
@@ -297,9 +312,6 @@ func (l *Lab) putBack(ctx context.Context) error {
 		undo(l)
 	}
 	l.undo = nil
-	if err := l.retire(ctx); err != nil {
-		return err
-	}
 	for k, o := range l.touched {
 		if base := l.find(k); base != nil {
 			if err := l.put(ctx, base); err != nil {

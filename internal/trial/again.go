@@ -1,6 +1,7 @@
 package trial
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -37,6 +38,47 @@ func Logged(l envoy.AccessLog) string {
 	}
 	return strings.Join(parts, " ")
 }
+
+// BriefLog is Logged in a few words: the flags, and the innermost reason.
+func BriefLog(l envoy.AccessLog) string {
+	reason := cmp.Or(l.UpstreamTransportFailureReason, l.ResponseCodeDetails)
+	if inner, ok := strings.CutPrefix(reason, "upstream_reset_before_response_started{"); ok {
+		reason = strings.TrimSuffix(inner, "}")
+	}
+	if _, ssl, ok := strings.Cut(reason, "OPENSSL_internal:"); ok {
+		// BoringSSL's error: number, library, function, reason, and more.
+		reason, _, _ = strings.Cut(ssl, ":")
+		if names := presentedNames.FindString(ssl); names != "" {
+			reason += ", certificate for " + strings.TrimPrefix(names, "certificate_SANs_are_")
+		}
+	} else if i := strings.LastIndex(reason, ":_"); i >= 0 {
+		reason = reason[i+2:]
+	}
+	flags := Flags(l)
+	if flags == "" && l.ResponseCode != nil && *l.ResponseCode != 0 {
+		flags = fmt.Sprint(*l.ResponseCode)
+	}
+	return strings.TrimSpace(flags + " " + reason)
+}
+
+var presentedNames = regexp.MustCompile(`certificate_SANs_are_\[[^]]*\]`)
+
+// Brief is what curl saw, in a few words: the status and, where there is more to
+// say, what an error page says beyond its title, or Envoy's own reason.
+func Brief(c *Call) string {
+	if c.HTTPCode == 0 {
+		return "no answer"
+	}
+	text := strings.Join(strings.Fields(title.ReplaceAllString(string(c.Body), " ")), " ")
+	text = strings.Join(strings.Fields(markup.ReplaceAllString(text, " ")), " ")
+	if _, reason, ok := strings.Cut(text, "reset reason: "); ok {
+		text, _, _ = strings.Cut(reason, ",")
+	}
+	return strings.TrimSpace(fmt.Sprint(c.HTTPCode) + " " + text)
+}
+
+// title is an nginx error page's heading and its signature.
+var title = regexp.MustCompile(`<center>(<h1>[^<]*</h1>|nginx[^<]*)</center>`)
 
 // Said is the answer's body as a person reads it: an error page without its
 // markup, cut after a line's length.

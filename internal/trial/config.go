@@ -181,11 +181,7 @@ func (t *T) IstiodSaid(ctx context.Context, texts ...string) (line, path string,
 // Connections states how many connections a proxy has opened with a cluster
 // since the cluster came, to any of its hosts.
 func (t *T) Connections(ctx context.Context, p *observe.Proxy, cluster string, want types.GomegaMatcher) error {
-	raw, path, err := t.admin(ctx, p, "hosts.json", verdict.KindJSON, observe.HostsPath)
-	if err != nil {
-		return err
-	}
-	all, err := envoy.ParseClusterStatuses(raw)
+	all, path, err := t.statuses(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -80,11 +80,7 @@ type Endpoint struct {
 
 // OnlyEndpoint reads the one host of a cluster; more or none are an error.
 func (t *T) OnlyEndpoint(ctx context.Context, p *observe.Proxy, cluster string) (*Endpoint, error) {
-	raw, path, err := t.admin(ctx, p, "hosts.json", verdict.KindJSON, observe.HostsPath)
-	if err != nil {
-		return nil, err
-	}
-	all, err := envoy.ParseClusterStatuses(raw)
+	all, path, err := t.statuses(ctx, p)
 	if err != nil {
 		return nil, err
 	}

@@ -27,13 +27,21 @@ func (h *Hosts) Fact(name string, seen any, want types.GomegaMatcher) bool {
 
 // Hosts reads a cluster's addresses; an absent cluster has none.
 func (t *T) Hosts(ctx context.Context, p *observe.Proxy, cluster string) (*Hosts, error) {
-	raw, path, err := t.admin(ctx, p, "hosts.json", verdict.KindJSON, observe.HostsPath)
+	all, path, err := t.statuses(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	h := &Hosts{who: t.who(p), name: cluster, t: t, path: path}
-	h.Addresses, err = hostsOf(raw, cluster)
-	return h, err
+	return &Hosts{Addresses: hostsOf(all, cluster), who: t.who(p), name: cluster, t: t, path: path}, nil
+}
+
+// statuses reads a proxy's clusters with their hosts, and says where they were kept.
+func (t *T) statuses(ctx context.Context, p *observe.Proxy) (all []envoy.ClusterStatus, path string, err error) {
+	raw, path, err := t.admin(ctx, p, "hosts.json", verdict.KindJSON, observe.HostsPath)
+	if err != nil {
+		return nil, "", err
+	}
+	all, err = envoy.ParseClusterStatuses(raw)
+	return all, path, err
 }
 
 // AwaitHosts waits until a proxy has just these addresses for a cluster, and
@@ -45,9 +53,12 @@ func (k *Steady) AwaitHosts(ctx context.Context, p *observe.Proxy, cluster strin
 		if err != nil {
 			return false, err
 		}
-		now, err := hostsOf(raw, cluster)
-		if err != nil || n == 0 || slices.Equal(now, addresses) {
-			return slices.Equal(now, addresses), err
+		all, err := envoy.ParseClusterStatuses(raw)
+		if err != nil {
+			return false, err
+		}
+		if has := slices.Equal(hostsOf(all, cluster), addresses); has || n == 0 {
+			return has, nil
 		}
 		if err := k.Await(ctx, 1); err != nil {
 			return false, err
@@ -56,11 +67,7 @@ func (k *Steady) AwaitHosts(ctx context.Context, p *observe.Proxy, cluster strin
 	}
 }
 
-func hostsOf(raw []byte, cluster string) (addresses []string, err error) {
-	all, err := envoy.ParseClusterStatuses(raw)
-	if err != nil {
-		return nil, err
-	}
+func hostsOf(all []envoy.ClusterStatus, cluster string) (addresses []string) {
 	for _, status := range all {
 		if status.Name != cluster {
 			continue
@@ -70,5 +77,5 @@ func hostsOf(raw []byte, cluster string) (addresses []string, err error) {
 		}
 	}
 	slices.Sort(addresses)
-	return addresses, nil
+	return addresses
 }

@@ -348,28 +348,44 @@ func (t *text) table(table *Table) {
 	}
 }
 
-// columnWidths gives each column what it needs, and takes from the widest
-// until the table fits into total columns.
+// columnWidths gives each column what it needs, and takes from the widest until
+// the table fits into total columns: from those that have room beyond their
+// longest word first, so that words are cut only where nothing else is left.
 func columnWidths(table *Table, cols, total int) []int {
-	widths := make([]int, cols)
+	widths, words := make([]int, cols), make([]int, cols)
 	for _, row := range append([][]string{table.Header}, table.Rows...) {
 		for i, c := range row {
 			widths[i] = max(widths[i], width(clean(c)))
+			for _, word := range strings.Fields(clean(c)) {
+				words[i] = max(words[i], width(word))
+			}
 		}
 	}
 	const least = 6
-	for {
-		sum, widest := 0, 0
+	widest := func(room func(i int) bool) int {
+		found := -1
 		for i, w := range widths {
-			sum += w
-			if w > widths[widest] {
-				widest = i
+			if room(i) && (found < 0 || w > widths[found]) {
+				found = i
 			}
 		}
-		if sum <= total || widths[widest] <= least {
+		return found
+	}
+	for sum := 0; ; sum = 0 {
+		for _, w := range widths {
+			sum += w
+		}
+		if sum <= total {
 			return widths
 		}
-		widths[widest]--
+		i := widest(func(i int) bool { return widths[i] > max(words[i], least) })
+		if i < 0 {
+			i = widest(func(i int) bool { return widths[i] > least })
+		}
+		if i < 0 {
+			return widths
+		}
+		widths[i]--
 	}
 }
 

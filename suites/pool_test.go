@@ -788,10 +788,14 @@ var _ = Claim("P-outlier-single-2", func(t *trial.T) trial.Experiment {
 })
 
 var _ = Claim("P-not-retroactive", func(t *trial.T) trial.Experiment {
-	const newTime = 200 * time.Second
-	edit := hop2Pool(t, "hop 2's tcpKeepalive.time becomes 200s", func(pool *networking.ConnectionPoolSettings) {
-		pool.Tcp.TcpKeepalive.Time = durationpb.New(newTime)
-	})
+	// A value that is there already would be no edit: each time there is another.
+	newTime := 200 * time.Second
+	edit := func() lab.Variation {
+		newTime -= time.Second
+		return hop2Pool(t, fmt.Sprintf("hop 2's tcpKeepalive.time becomes %gs", newTime.Seconds()), func(pool *networking.ConnectionPoolSettings) {
+			pool.Tcp.TcpKeepalive.Time = durationpb.New(newTime)
+		})
+	}
 	var calls []*trial.Call
 	return trial.Experiment{
 		Check: func(ctx context.Context, t *trial.T) error {
@@ -799,7 +803,7 @@ var _ = Claim("P-not-retroactive", func(t *trial.T) trial.Experiment {
 			if err := client.Begun(ctx); err != nil {
 				return err
 			}
-			if err := t.Change(ctx, edit); err != nil {
+			if err := t.Change(ctx, edit()); err != nil {
 				return err
 			}
 			before, err := client.Made(ctx)
@@ -829,9 +833,11 @@ var _ = Claim("P-not-retroactive", func(t *trial.T) trial.Experiment {
 			return nil
 		},
 		Control: []lab.Variation{lab.Input("edit an annotation of the rule instead", func() {
-			edit = lab.Edit("hop 2's rule gets an annotation", t.Subject.Gateway.Namespace, t.Subject.Hop2Rule, func(o *istio.DestinationRule) {
-				metav1.SetMetaDataAnnotation(&o.ObjectMeta, "twohop/note", "nothing that a proxy sees")
-			})
+			edit = func() lab.Variation {
+				return lab.Edit("hop 2's rule gets an annotation", t.Subject.Gateway.Namespace, t.Subject.Hop2Rule, func(o *istio.DestinationRule) {
+					metav1.SetMetaDataAnnotation(&o.ObjectMeta, "twohop/note", "nothing that a proxy sees")
+				})
+			}
 		})},
 	}
 })

@@ -49,10 +49,15 @@ func (f Fate) Words() string {
 		}
 		return fmt.Sprintf("SURVIVED %s", join(s))
 	}
-	if turned := f.turned(); len(turned) > 0 {
+	const listed = 12 // more do not fit into a line of progress
+	switch turned := f.turned(); {
+	case len(turned) == 0:
+		return "nothing turned"
+	case len(turned) > listed:
+		return fmt.Sprintf("turned %d claims", len(turned))
+	default:
 		return "turned " + join(turned)
 	}
-	return "nothing turned"
 }
 
 func (f Fate) turned() []claim.ID {

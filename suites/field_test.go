@@ -46,10 +46,11 @@ var _ = Claim("F-analyze-blind", func(t *trial.T) trial.Experiment {
 			said.Fact("messages that name the missing Secret", analysis.Codes(said.Naming(missing)), Not(BeEmpty()))
 			return nil
 		},
-		Cause: func(_ context.Context, t *trial.T) error {
+		Cause: func(ctx context.Context, t *trial.T) error {
 			said.Fact("messages about hop 2's rule", analysis.Codes(said.Of("DestinationRule", t.Subject.Hop2Rule)),
 				ConsistOf("IST0129 DestinationRule "+t.Subject.Gateway.Namespace+"/"+t.Subject.Hop2Rule))
-			return nil
+			// And yet the gateway asked for it, in vain.
+			return istiodSays(ctx, t, "the Secret", missing, t.Subject.Gateway.Namespace+"/"+missing+" not found")
 		},
 		Control: []lab.Variation{lab.Add("a Gateway names the missing Secret too", &istio.Gateway{
 			ObjectMeta: metav1.ObjectMeta{Name: "names-a-missing-secret", Namespace: t.Subject.Gateway.Namespace},

@@ -139,12 +139,13 @@ var genericKeys = map[string]string{"tls.crt": "cert", "tls.key": "key", "ca.crt
 var _ = Claim("H2-secret-keys", func(t *trial.T) trial.Experiment {
 	var call *trial.Call
 	name := "keys-" + trial.Unique()
-	generic := renamed(credentialKeys(t), genericKeys)
+	pair := t.NewPair() // which only this Secret has
+	generic := renamed(t.CredentialSecret("", pair).Data, genericKeys)
 	unknown := renamed(credentialKeys(t), map[string]string{"tls.crt": "client.crt", "tls.key": "client.key", "ca.crt": "partner-ca.crt"})
 	return trial.Experiment{
 		Arrange: []lab.Variation{
 			lab.Secret("a Secret with the keys cert, key and cacert", t.Subject.Gateway.Namespace, name+"-generic", generic),
-			withCredential(t, "hop 2 names it", otherPort, name+"-generic").Holding(lab.SDSName(name+"-generic"), t.Credential.Serial()),
+			withCredential(t, "hop 2 names it", otherPort, name+"-generic").Holding(lab.SDSName(name+"-generic"), pair.Serial()),
 		},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
 			if call, err = t.Call(ctx); err != nil {
@@ -155,7 +156,7 @@ var _ = Claim("H2-secret-keys", func(t *trial.T) trial.Experiment {
 			return istiodSays(ctx, t, "the Secret", name, "found secret, but didn't have expected keys")
 		},
 		Cause: func(_ context.Context, t *trial.T) error {
-			presented(call, t.Credential.Serial())
+			presented(call, pair.Serial())
 			return nil
 		},
 		Control: []lab.Variation{
@@ -575,12 +576,14 @@ var _ = Claim("H2-crl", func(t *trial.T) trial.Experiment {
 var _ = Claim("H2-crl-2", func(t *trial.T) trial.Experiment {
 	var call *trial.Call
 	name := "crl-" + trial.Unique()
+	pair := t.NewPair() // which only these Secrets have
+	generic := func() map[string][]byte { return renamed(t.CredentialSecret("", pair).Data, genericKeys) }
 	revoked := t.CRL(t.PartnerCertificate())
 	return trial.Experiment{
 		Arrange: []lab.Variation{
 			lab.Secret("a credential with cert, key, cacert, and a ca.crl that revokes the partner's certificate", t.Subject.Gateway.Namespace, name,
-				revoking(renamed(credentialKeys(t), genericKeys), "ca.crl", revoked)),
-			withCredential(t, "hop 2 names it", otherPort, name).Holding(lab.SDSName(name), t.Credential.Serial()),
+				revoking(generic(), "ca.crl", revoked)),
+			withCredential(t, "hop 2 names it", otherPort, name).Holding(lab.SDSName(name), pair.Serial()),
 		},
 		Check: func(ctx context.Context, t *trial.T) (err error) {
 			if call, err = t.Call(ctx); err != nil {
@@ -590,18 +593,19 @@ var _ = Claim("H2-crl-2", func(t *trial.T) trial.Experiment {
 			return nil
 		},
 		Cause: func(ctx context.Context, t *trial.T) error {
-			presented(call, t.Credential.Serial())
+			presented(call, pair.Serial())
 			s, err := t.Secret(ctx, t.Gateway, lab.SDSCAName(name))
 			if err != nil {
 				return err
 			}
+			s.Fact("state", s.State, Equal(envoy.SecretActive))
 			s.Fact("has a revocation list", s.HasCRL, BeFalse())
 			return nil
 		},
 		Control: []lab.Variation{
 			lab.Secret("the same, with the list under the key crl", t.Subject.Gateway.Namespace, name+"-crl",
-				revoking(renamed(credentialKeys(t), genericKeys), "crl", revoked)),
-			withCredential(t, "hop 2 names it", otherPort+1, name+"-crl").Holding(lab.SDSName(name+"-crl"), t.Credential.Serial()),
+				revoking(generic(), "crl", revoked)),
+			withCredential(t, "hop 2 names it", otherPort+1, name+"-crl").Holding(lab.SDSName(name+"-crl"), pair.Serial()),
 		},
 	}
 })

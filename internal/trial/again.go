@@ -49,7 +49,7 @@ func BriefLog(l envoy.AccessLog) string {
 		// BoringSSL's error: number, library, function, reason, and more.
 		reason, _, _ = strings.Cut(ssl, ":")
 		if names := presentedNames.FindString(ssl); names != "" {
-			reason += ", certificate for " + strings.TrimPrefix(names, "certificate_SANs_are_")
+			reason += " of " + strings.TrimPrefix(names, "certificate_SANs_are_")
 		}
 	} else if i := strings.LastIndex(reason, ":_"); i >= 0 {
 		reason = reason[i+2:]

@@ -29,7 +29,7 @@ func TestBriefLog(t *testing.T) {
 		},
 		{
 			line(503, "TLS_error:|268435581:SSL_routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:verify_cert_failed:_SAN_matcher,_certificate_SANs_are_[default.partner.invalid]:TLS_error_end", "", "UF"),
-			"UF CERTIFICATE_VERIFY_FAILED, certificate for [default.partner.invalid]",
+			"UF CERTIFICATE_VERIFY_FAILED of [default.partner.invalid]",
 		},
 		{line(503, "", "upstream_reset_before_response_started{connection_timeout}", "UF"), "UF connection_timeout"},
 		{envoy.AccessLog{}, ""},

@@ -99,12 +99,17 @@ func New(client *kube.Client, n int, domain string, images Images) (*Lab, error)
 	}
 	s, renames := subject.Numbered(n), subject.Renames(n)
 	if domain != "" && domain != s.Domain {
-		fixed := subject.Default().GatewayFQDN()
-		s.Domain = domain
 		if renames == nil {
 			renames = map[string]string{}
 		}
-		renames[fixed] = s.GatewayFQDN()
+		s.Domain = domain
+		fqdn := func(s subject.Subject, gateway subject.Workload) string {
+			s.Gateway = gateway
+			return s.GatewayFQDN()
+		}
+		fixed := subject.Default()
+		renames[fqdn(fixed, fixed.Gateway)] = fqdn(s, s.Gateway)
+		renames[fqdn(fixed, fixed.Unbound)] = fqdn(s, s.Unbound)
 	}
 	l := &Lab{Subject: s, home: s, Kube: client, PKI: pki, images: images, touched: map[key]k8s.Object{}, rolling: map[key]bool{}}
 	if l.baseline, err = l.objects(renames); err != nil {

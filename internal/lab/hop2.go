@@ -43,14 +43,13 @@ type Port struct {
 	Settings func(*networking.TrafficPolicy_PortTrafficPolicy)
 }
 
-// Hop2Port registers another port of the external host, gives it settings of
-// its own in hop 2's rule, and leads hop 2 there.
+// Hop2Port gives another port of the external host settings of its own in hop 2's
+// rule, registers it, and leads hop 2 there. istiod has read the rule before the
+// port is there: a port that came first would have a cluster without TLS, which
+// goes on serving for as long as its successor waits for a secret.
 func (l *Lab) Hop2Port(change string, p Port) Variation {
 	s := l.Subject
 	return Together(change,
-		l.ServiceEntry(change, func(se *networking.ServiceEntry) {
-			se.Ports = append(se.Ports, &networking.ServicePort{Number: p.Number, Name: fmt.Sprintf("tls-%d", p.Number), Protocol: "TLS", TargetPort: p.Target})
-		}),
 		l.DestinationRule(change, s.Hop2Rule, func(dr *networking.DestinationRule) {
 			entry := dr.TrafficPolicy.PortLevelSettings[0].DeepCopy()
 			entry.Port.Number = p.Number
@@ -58,6 +57,9 @@ func (l *Lab) Hop2Port(change string, p Port) Variation {
 				p.Settings(entry)
 			}
 			dr.TrafficPolicy.PortLevelSettings = append(dr.TrafficPolicy.PortLevelSettings, entry)
+		}).and(func(ctx context.Context, l *Lab) error { return l.awaitRead(ctx) }),
+		l.ServiceEntry(change, func(se *networking.ServiceEntry) {
+			se.Ports = append(se.Ports, &networking.ServicePort{Number: p.Number, Name: fmt.Sprintf("tls-%d", p.Number), Protocol: "TLS", TargetPort: p.Target})
 		}),
 		l.VirtualService(change, func(vs *networking.VirtualService) {
 			hop2 := slices.IndexFunc(vs.Http, func(r *networking.HTTPRoute) bool { return r.Name == "hop2" })

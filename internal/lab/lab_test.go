@@ -245,6 +245,32 @@ var same = cmp.Options{
 	cmpopts.EquateEmpty(),
 }
 
+// istiod's --domain renames Services in its registry, and nothing in DNS: each
+// gateway is named by it in every object, and the partner's Service in none.
+func TestDomain(t *testing.T) {
+	for _, n := range []int{1, 2} {
+		_, client := kubetest.New(t)
+		l, err := New(client, n, "example.internal", Images{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := Manifest(l.Baseline()...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(manifest)
+		for _, gateway := range []subject.Workload{l.home.Gateway, l.home.Unbound} {
+			name := l.home.GatewayService + "." + gateway.Namespace + ".svc."
+			if !strings.Contains(text, name+"example.internal") || strings.Contains(text, name+"cluster.local") {
+				t.Errorf("lab %d: %sexample.internal is not what names the gateway everywhere", n, name)
+			}
+		}
+		if partner := l.home.PartnerService + "." + l.home.Partner.Namespace + ".svc.cluster.local"; !strings.Contains(text, partner) {
+			t.Errorf("lab %d: %s is not there, which is a name in DNS", n, partner)
+		}
+	}
+}
+
 func TestVaryAndRestore(t *testing.T) {
 	s := subject.Default()
 	ns := s.Gateway.Namespace

@@ -67,6 +67,8 @@ func (w *written) forget() {
 // awaitRead waits until istiod has read what was written: it watches each kind
 // of object by itself, and one kind may overtake another.
 func (l *Lab) awaitRead(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
+	defer cancel()
 	err := poll(ctx, func() (bool, string, error) {
 		has, err := l.pilot.Configs(ctx)
 		if err != nil {

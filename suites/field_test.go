@@ -17,6 +17,7 @@ import (
 
 	"twohop/internal/analysis"
 	"twohop/internal/cluster"
+	"twohop/internal/envoy"
 	"twohop/internal/lab"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
@@ -156,6 +157,38 @@ var _ = Claim("F-ca-direction", func(t *trial.T) trial.Experiment {
 			return nil
 		},
 		Control: []lab.Variation{t.PartnerPortOf("lead both to the partner whose CA the gateway does not know", 445, otherCAPort)},
+	}
+})
+
+var _ = Claim("F-order", func(t *trial.T) trial.Experiment {
+	missing := "no-secret-" + trial.Unique()
+	port := func(number uint32) lab.Port {
+		return lab.Port{Number: number, Target: strictPort, Settings: func(p *networking.TrafficPolicy_PortTrafficPolicy) { p.Tls.CredentialName = missing }}
+	}
+	var call *trial.Call
+	return trial.Experiment{
+		Arrange: []lab.Variation{
+			t.PortRoute("first the ServiceEntry registers a port, and the route leads there", port(444)).Live(),
+			t.PortRule("then the rule asks for MUTUAL on it, with a Secret that does not exist", port(444)),
+		},
+		Check: func(ctx context.Context, t *trial.T) (err error) {
+			if call, err = t.Call(ctx); err != nil {
+				return err
+			}
+			call.Status(Equal(503))
+			call.Fact("gateway: response flags", trial.Flags(call.Through()), Equal("NC"))
+			call.Fact("partner: requests of this token", len(call.Partner), Equal(0))
+			return nil
+		},
+		Cause: func(ctx context.Context, t *trial.T) error {
+			// That the gateway waits for the Secret shows that it has the rule.
+			if err := secretIs(ctx, t, lab.SDSName(missing), envoy.SecretWarming); err != nil {
+				return err
+			}
+			call.Fact("gateway: carrying cluster", call.Through().UpstreamCluster, HavePrefix(subject.ClusterName(444, "", t.Subject.ExternalHost)))
+			return plaintextToTLS(call, t)
+		},
+		Control: []lab.Variation{t.Hop2Port("the same for another port, the rule first", port(445))},
 	}
 })
 

@@ -24,6 +24,11 @@ var field = []Claim{
 		Lesson:    "They are told apart at a glance: 503 with CERTIFICATE_VERIFY_FAILED in the gateway's log is our side refusing; 400 \"The SSL certificate error\" from upstream, without a flag, is the partner's. Fix ca.crt for the first and the client certificate for the second.",
 	},
 	{
+		ID: "F-order", Chapter: Field, Expected: Refuted,
+		Statement: "While its DestinationRule asks for MUTUAL hop 2 does not go out in plaintext, in whatever order ServiceEntry and rule were applied.",
+		Lesson:    "A port that the ServiceEntry registers before there is a rule for it, as in the guide's YAML, has a cluster without TLS. If the rule's Secret does not come, that cluster goes on serving for 15 s (Envoy's wait), in plaintext. Apply Secret and DestinationRule first, ServiceEntry and route last.",
+	},
+	{
 		ID: "F-expired", Chapter: Field, Expected: Supported,
 		Statement: "An expired client certificate is refused by the partner, and visible beforehand in the gateway's secrets.",
 	},

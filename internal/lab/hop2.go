@@ -45,19 +45,28 @@ type Port struct {
 
 // Hop2Port gives another port of the external host settings of its own in hop 2's
 // rule, registers it, and leads hop 2 there. istiod has read the rule before the
-// port is there: a port that came first would have a cluster without TLS, which
-// goes on serving for as long as its successor waits for a secret.
+// port is there: F-order shows what comes of the other order.
 func (l *Lab) Hop2Port(change string, p Port) Variation {
-	s := l.Subject
 	return Together(change,
-		l.DestinationRule(change, s.Hop2Rule, func(dr *networking.DestinationRule) {
-			entry := dr.TrafficPolicy.PortLevelSettings[0].DeepCopy()
-			entry.Port.Number = p.Number
-			if p.Settings != nil {
-				p.Settings(entry)
-			}
-			dr.TrafficPolicy.PortLevelSettings = append(dr.TrafficPolicy.PortLevelSettings, entry)
-		}).and(func(ctx context.Context, l *Lab) error { return l.awaitRead(ctx) }),
+		l.PortRule(change, p).and(func(ctx context.Context, l *Lab) error { return l.awaitRead(ctx) }),
+		l.PortRoute(change, p))
+}
+
+// PortRule gives a port settings of its own in hop 2's rule.
+func (l *Lab) PortRule(change string, p Port) Variation {
+	return l.DestinationRule(change, l.Subject.Hop2Rule, func(dr *networking.DestinationRule) {
+		entry := dr.TrafficPolicy.PortLevelSettings[0].DeepCopy()
+		entry.Port.Number = p.Number
+		if p.Settings != nil {
+			p.Settings(entry)
+		}
+		dr.TrafficPolicy.PortLevelSettings = append(dr.TrafficPolicy.PortLevelSettings, entry)
+	})
+}
+
+// PortRoute registers a port of the external host and leads hop 2 there.
+func (l *Lab) PortRoute(change string, p Port) Variation {
+	return Together(change,
 		l.ServiceEntry(change, func(se *networking.ServiceEntry) {
 			se.Ports = append(se.Ports, &networking.ServicePort{Number: p.Number, Name: fmt.Sprintf("tls-%d", p.Number), Protocol: "TLS", TargetPort: p.Target})
 		}),

@@ -95,6 +95,11 @@ func Input(change string, set func()) Variation {
 // it a mutant shows what a claim is worth whose change was not made.
 func (v Variation) Undone() Variation { return Input(v.Change, func() {}) }
 
+// Live makes a variation wait until the proxies have it, before the next one is made.
+func (v Variation) Live() Variation {
+	return v.and(func(ctx context.Context, l *Lab) error { return l.Barrier(ctx) })
+}
+
 // Distortion changes a witness and not the cluster, until Restore.
 func Distortion(change string, begin, end func(*Lab)) Variation {
 	return Variation{Change: change, do: func(_ context.Context, l *Lab) (Applied, error) {

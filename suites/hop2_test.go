@@ -695,13 +695,18 @@ var _ = Claim("H2-rotation", func(t *trial.T) trial.Experiment {
 	current := t.Credential
 	var r *rotation
 	return trial.Experiment{
-		Arrange: []lab.Variation{t.Hop2Port("another port with the same settings, for a connection that is opened after the rotation; a header leads there",
-			lab.Port{Number: otherPort, Target: strictPort, Header: header})},
+		Arrange: []lab.Variation{
+			// At the client's own sidecar a call that meets one of its requests opens
+			// a second connection of hop 1, and its next request may take that one.
+			t.SecondClient("run a second application, which makes the call on a new connection"),
+			t.Hop2Port("another port with the same settings, for a connection that is opened after the rotation; a header leads there",
+				lab.Port{Number: otherPort, Target: strictPort, Header: header}),
+		},
 		Check: func(ctx context.Context, t *trial.T) error {
 			var anew *trial.Call
 			var err error
 			r, err = rotate(ctx, t, &current, 100*time.Millisecond, 3, func() (err error) {
-				anew, err = t.Call(ctx, trial.With("-H", header+": yes"))
+				anew, err = t.CallFrom(ctx, t.Second.Sidecar, trial.With("-H", header+": yes"))
 				return err
 			})
 			if err != nil {

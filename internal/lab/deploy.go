@@ -341,25 +341,25 @@ func (l *Lab) apply(ctx context.Context, objects []k8s.Object) error {
 	return nil
 }
 
-// put makes the cluster's object what the given one says.
+// put makes the cluster's object what the given one says. Nearly always there is
+// one, and a Create in vain costs a call of Istio's webhook.
 func (l *Lab) put(ctx context.Context, want k8s.Object) error {
 	o := want.DeepCopyObject().(k8s.Object)
-	err := l.Kube.Objects().Create(ctx, o)
-	if err == nil {
+	current := want.DeepCopyObject().(k8s.Object)
+	err := l.Kube.Objects().Get(ctx, want.GetName(), want.GetNamespace(), current)
+	if apierrors.IsNotFound(err) {
+		if err := l.Kube.Objects().Create(ctx, o); err != nil {
+			return wrap("create", want, err)
+		}
 		l.written.note(o, o.GetResourceVersion())
 		return nil
 	}
-	if !apierrors.IsAlreadyExists(err) {
-		return wrap("create", want, err)
+	if err != nil {
+		return wrap("get", want, err)
 	}
 	if _, ok := want.(*corev1.Namespace); ok {
 		return nil
 	}
-	current := want.DeepCopyObject().(k8s.Object)
-	if err := l.Kube.Objects().Get(ctx, want.GetName(), want.GetNamespace(), current); err != nil {
-		return wrap("get", want, err)
-	}
-	o = want.DeepCopyObject().(k8s.Object)
 	o.SetResourceVersion(current.GetResourceVersion())
 	if service, ok := o.(*corev1.Service); ok { // the address is the API server's choice
 		service.Spec.ClusterIP = current.(*corev1.Service).Spec.ClusterIP

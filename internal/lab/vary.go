@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	networking "istio.io/api/networking/v1alpha3"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -387,10 +388,12 @@ func (l *Lab) Barrier(ctx context.Context) error {
 			Subsets:  []*networking.Subset{{Name: sentinelSubset}},
 		},
 	}
+	group, writing := errgroup.WithContext(ctx)
 	for _, o := range []k8s.Object{se, dr} {
-		if err := l.put(ctx, o); err != nil {
-			return err
-		}
+		group.Go(func() error { return l.put(writing, o) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	for _, p := range l.proxies() {
 		if err := awaitPush(ctx, p, "|"+sentinelSubset+"|"+host); err != nil {

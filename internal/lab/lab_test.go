@@ -185,6 +185,12 @@ func newLab(t *testing.T, n int) (*Lab, *kubetest.Server) {
 			return
 		}
 		if r.RequestURI == observe.SecretsDumpPath {
+			// A gateway whose hop 2 is not MUTUAL asks for no client certificate.
+			rule := server.Get(t, &istio.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: l.home.Hop2Rule, Namespace: l.home.Gateway.Namespace}}).(*istio.DestinationRule)
+			if rule.Spec.TrafficPolicy.PortLevelSettings[0].Tls.Mode != networking.ClientTLSSettings_MUTUAL {
+				fmt.Fprint(w, `{}`)
+				return
+			}
 			name := SDSName(l.home.Credential)
 			held := server.Get(t, l.CredentialSecret(l.home.Credential, l.Credential)).(*corev1.Secret)
 			fmt.Fprintf(w, `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.SecretsConfigDump","dynamic_active_secrets":[
@@ -343,6 +349,11 @@ func TestVaryAndRestore(t *testing.T) {
 			},
 		},
 		{
+			name: "another credential, while hop 2 presents none", vary: func(l *Lab) []Variation {
+				return []Variation{Add("another credential", l.CredentialSecret(s.Credential, l.NewPair())), editHop2(l)}
+			},
+		},
+		{
 			name: "a removal", vary: func(*Lab) []Variation { return []Variation{Remove("remove hop 2's rule", hop2)} },
 			there: func(t *testing.T, server *kubetest.Server) {
 				if server.Get(t, hop2) != nil {
@@ -381,6 +392,26 @@ func TestVaryAndRestore(t *testing.T) {
 				t.Error("an addition is left")
 			}
 		})
+	}
+}
+
+// A port that is registered before its rule has a cluster without TLS.
+func TestHop2PortHasItsRuleFirst(t *testing.T) {
+	l, server := newLab(t, 1)
+	before := len(server.Writes())
+	if _, err := l.Vary(t.Context(), l.Hop2Port("another port", Port{Number: 444, Target: 443})); err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, write := range server.Writes()[before:] {
+		for _, name := range []string{l.Subject.Hop2Rule, l.Subject.ServiceEntry, l.Subject.VirtualService} {
+			if strings.HasSuffix(write, "/"+name) {
+				order = append(order, name)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{l.Subject.Hop2Rule, l.Subject.ServiceEntry, l.Subject.VirtualService}, order); diff != "" {
+		t.Errorf("-wanted +written:\n%s", diff)
 	}
 }
 

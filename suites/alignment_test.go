@@ -338,25 +338,19 @@ func everyString(t *trial.T, all []aligned, title string) trial.Experiment {
 				from = &c
 			}
 			var table *verdict.Table
-			var known []analysis.Message
+			var known *trial.Analysis
 			if !b.straight { // there is nothing to tell of edits that break nothing
 				table = t.Table(title, "string broken", "curl", "sidecar", "gateway", "istioctl analyze")
-				before, err := t.Analyze(ctx)
-				if err != nil {
-					return err
-				}
-				known = before.Messages
 			}
 			for _, group := range inTurn(all, b) {
-				if more := besides(group); table != nil && len(more) > 0 {
+				if more := besides(group); table != nil && (known == nil || len(more) > 0) {
 					if err := t.Instead(ctx, *from, more...); err != nil {
 						return fmt.Errorf("%s: what is changed besides: %w", group[0].name, err)
 					}
-					before, err := t.Analyze(ctx)
-					if err != nil {
+					var err error
+					if known, err = t.Analyze(ctx); err != nil {
 						return err
 					}
-					known = before.Messages
 				}
 				saw, err := broken(ctx, t, *from, group, b)
 				if err != nil {
@@ -366,7 +360,7 @@ func everyString(t *trial.T, all []aligned, title string) trial.Experiment {
 					a.state(t, saw[i])
 					calls = append(calls, saw[i].call)
 					if table != nil {
-						table.Rows = append(table.Rows, saw[i].row(a, known))
+						table.Rows = append(table.Rows, saw[i].row(a, known.Messages))
 					}
 				}
 			}

@@ -22,8 +22,8 @@ func newMutantsCmd() *cobra.Command {
 		Short: "Plant faults, and show that the right claims turn",
 		Long: `Mutants plants one fault after the other in what the claims rest on (fixtures, the
 partner, certificates, RBAC, mesh policy, the collectors' input, the claims' own
-changes) and judges the claims then. A claim that has to turn and does not is a defect
-of the claim. Harmless changes are planted too: under them nothing may turn.
+changes) and judges the claims then. A claim that has to turn and does not is a
+defect of the claim. Harmless changes are planted too: under them nothing may turn.
 
 Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 130 interrupted.`,

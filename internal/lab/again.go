@@ -99,7 +99,7 @@ func (l *Lab) awaitEndpoints(ctx context.Context) error {
 				}
 			}
 		}
-		all, err := statuses(ctx, l.Sidecar)
+		all, err := Statuses(ctx, l.Sidecar)
 		if err != nil {
 			return false, "", err
 		}

@@ -169,8 +169,8 @@ func poll(ctx context.Context, ask func() (done bool, last string, err error)) e
 	}
 }
 
-// statuses are a proxy's clusters as its admin API shows them, with their hosts.
-func statuses(ctx context.Context, p *observe.Proxy) ([]envoy.ClusterStatus, error) {
+// Statuses are a proxy's clusters as its admin API shows them, with their hosts.
+func Statuses(ctx context.Context, p *observe.Proxy) ([]envoy.ClusterStatus, error) {
 	raw, err := p.Admin(ctx, observe.HostsPath)
 	if err != nil {
 		return nil, err

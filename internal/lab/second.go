@@ -133,7 +133,7 @@ func (l *Lab) awaitGateways(ctx context.Context, ips ...string) error {
 		want[fmt.Sprintf("%s:%d", ip, l.home.GatewayPort)] = true
 	}
 	err := poll(ctx, func() (bool, string, error) {
-		all, err := statuses(ctx, l.Sidecar)
+		all, err := Statuses(ctx, l.Sidecar)
 		if err != nil {
 			return false, "", err
 		}

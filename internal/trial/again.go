@@ -69,8 +69,7 @@ func Brief(c *Call) string {
 	if c.HTTPCode == 0 {
 		return "no answer"
 	}
-	text := strings.Join(strings.Fields(title.ReplaceAllString(string(c.Body), " ")), " ")
-	text = strings.Join(strings.Fields(markup.ReplaceAllString(text, " ")), " ")
+	text := words(title.ReplaceAllString(string(c.Body), " "))
 	if _, reason, ok := strings.Cut(text, "reset reason: "); ok {
 		text, _, _ = strings.Cut(reason, ",")
 	}
@@ -83,11 +82,16 @@ var title = regexp.MustCompile(`<center>(<h1>[^<]*</h1>|nginx[^<]*)</center>`)
 // Said is the answer's body as a person reads it: an error page without its
 // markup, cut after a line's length.
 func (c *Call) Said() string {
-	text := strings.Join(strings.Fields(markup.ReplaceAllString(string(c.Body), " ")), " ")
+	text := words(string(c.Body))
 	if r := []rune(text); len(r) > 100 {
 		text = string(r[:99]) + "…"
 	}
 	return text
+}
+
+// words are a page's text without its markup, in one line.
+func words(page string) string {
+	return strings.Join(strings.Fields(markup.ReplaceAllString(page, " ")), " ")
 }
 
 var markup = regexp.MustCompile(`<head>.*?</head>|<[^>]*>`)

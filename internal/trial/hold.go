@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"twohop/internal/envoy"
 	"twohop/internal/lab"
 	"twohop/internal/observe"
 	"twohop/internal/probe"
@@ -42,11 +41,7 @@ func (t *T) Hold(ctx context.Context, from *observe.Proxy, cluster, header strin
 			return false, "", err
 		default:
 		}
-		raw, err := from.Admin(waiting, observe.HostsPath)
-		if err != nil {
-			return false, "", err
-		}
-		all, err := envoy.ParseClusterStatuses(raw)
+		all, err := lab.Statuses(waiting, from)
 		if err != nil {
 			return false, "", err
 		}

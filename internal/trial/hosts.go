@@ -8,6 +8,7 @@ import (
 	"github.com/onsi/gomega/types"
 
 	"twohop/internal/envoy"
+	"twohop/internal/lab"
 	"twohop/internal/observe"
 	"twohop/internal/verdict"
 )
@@ -49,11 +50,7 @@ func (t *T) statuses(ctx context.Context, p *observe.Proxy) (all []envoy.Cluster
 func (k *Steady) AwaitHosts(ctx context.Context, p *observe.Proxy, cluster string, n int, addresses ...string) (bool, error) {
 	addresses = slices.Sorted(slices.Values(addresses))
 	for {
-		raw, err := p.Admin(ctx, observe.HostsPath)
-		if err != nil {
-			return false, err
-		}
-		all, err := envoy.ParseClusterStatuses(raw)
+		all, err := lab.Statuses(ctx, p)
 		if err != nil {
 			return false, err
 		}

@@ -195,3 +195,29 @@ func template(name string) (*x509.Certificate, error) {
 func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
+
+// ParsePair reads a certificate whose key is somewhere else.
+func ParsePair(certPEM []byte) (*Pair, error) {
+	cert, err := parse(certPEM)
+	if err != nil {
+		return nil, err
+	}
+	return &Pair{CertPEM: certPEM, Cert: cert}, nil
+}
+
+// ParseCA reads a CA whose key is somewhere else: it can sign nothing.
+func ParseCA(certPEM []byte) (*CA, error) {
+	cert, err := parse(certPEM)
+	if err != nil {
+		return nil, err
+	}
+	return &CA{CertPEM: certPEM, cert: cert}, nil
+}
+
+func parse(certPEM []byte) (*x509.Certificate, error) {
+	block, _ := pem.Decode(certPEM)
+	if block == nil {
+		return nil, fmt.Errorf("no PEM block where a certificate was expected: %.40q", certPEM)
+	}
+	return x509.ParseCertificate(block.Bytes)
+}

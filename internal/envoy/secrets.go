@@ -59,6 +59,11 @@ type Secret struct {
 	File string
 }
 
+// HoldsSerial reports whether the secret is ACTIVE with a certificate of this serial.
+func (s Secret) HoldsSerial(serial string) bool {
+	return s.State == SecretActive && len(s.Certificates) > 0 && s.Certificates[0].Serial == serial
+}
+
 // Certificate is what can be compared of an X.509 certificate.
 type Certificate struct {
 	Subject, Issuer     string // RFC 2253, as nginx prints them

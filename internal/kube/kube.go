@@ -1,5 +1,5 @@
-// Package kube is the one connection to a cluster: typed and dynamic clients
-// that know Istio's types, and exec. It knows nothing of the subject.
+// Package kube is the one connection to a cluster: typed and dynamic clients, exec and
+// port-forwards. It knows nothing of the subject.
 package kube
 
 import (
@@ -11,14 +11,9 @@ import (
 	"strings"
 	"sync"
 
-	istionetworking "istio.io/client-go/pkg/apis/networking/v1"
-	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
-	istiotelemetry "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,30 +22,15 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s/resources"
 )
 
-func init() {
-	// e2e-framework decodes and sends with client-go's global scheme.
-	for _, add := range []func(*runtime.Scheme) error{istionetworking.AddToScheme, istiosecurity.AddToScheme, istiotelemetry.AddToScheme} {
-		if err := add(scheme.Scheme); err != nil {
-			panic(err) // a programming error: two types under one kind
-		}
-	}
-}
-
 // Client talks to one cluster.
 type Client struct {
 	Config     *rest.Config
 	Typed      kubernetes.Interface
 	Kubeconfig string
 	resources  *resources.Resources
-	distort    func(stdout []byte) []byte
-	answers    func(accepted bool, message string) (bool, string)
 	mapping    sync.Once
 	mapped     *restmapper.DeferredDiscoveryRESTMapper
 }
-
-// Distort makes commands print something else from now on; nil ends it.
-// Mutants use it to show what a lying witness does to claims.
-func (c *Client) Distort(f func(stdout []byte) []byte) { c.distort = f }
 
 // New connects with a kubeconfig file.
 func New(kubeconfig string) (*Client, error) {
@@ -77,9 +57,6 @@ func New(kubeconfig string) (*Client, error) {
 // WithNamespace on it: that changes the shared receiver.
 func (c *Client) Objects() *resources.Resources { return c.resources }
 
-// DistortAnswers makes TryCreate report something else from now on; nil ends it.
-func (c *Client) DistortAnswers(f func(accepted bool, message string) (bool, string)) { c.answers = f }
-
 // Exec runs a command in a container and returns what it printed. A command
 // that exits with a status is an error that carries its stderr.
 func (c *Client) Exec(ctx context.Context, namespace, pod, container string, command ...string) (stdout, stderr []byte, err error) {
@@ -87,9 +64,6 @@ func (c *Client) Exec(ctx context.Context, namespace, pod, container string, com
 	err = c.resources.ExecInPod(ctx, namespace, pod, container, command, &out, &errs)
 	if err != nil {
 		err = fmt.Errorf("exec %q in %s/%s (%s): %w: %s", strings.Join(command, " "), namespace, pod, container, err, strings.TrimSpace(errs.String()))
-	}
-	if c.distort != nil {
-		return c.distort(out.Bytes()), errs.Bytes(), err
 	}
 	return out.Bytes(), errs.Bytes(), err
 }

@@ -6,20 +6,27 @@ import (
 
 	"twohop/internal/envoy"
 	"twohop/internal/observe"
+	"twohop/internal/observe/live"
 	"twohop/internal/probe"
+	"twohop/internal/subject"
 )
 
-// Prove shows that the lab is at its baseline: one call arrives with 200, both
-// proxies logged it, and the partner verified the gateway's certificate. What
-// it returns names the first of these that is not so.
+// Prove shows that the lab is at its baseline: one call arrives with 200, once,
+// both proxies logged it once, and the partner verified the gateway's
+// certificate. What it returns names the first of these that is not so.
 func (l *Lab) Prove(ctx context.Context) error {
 	if err := l.awaitCredential(ctx); err != nil {
 		return err
 	}
-	token := probe.NewToken()
-	reply, stderr, err := probe.Do(ctx, l.Kube, l.Subject, l.Sidecar.Pod, probe.Request{Token: token, Connect: l.PartnerIP})
+	r := probe.Request{Token: probe.NewToken(), Connect: l.Source.PartnerService()}
+	q := observe.Requests{From: subject.Sidecar, Subject: l.subject(), Request: r, Flush: probe.NewToken()}
+	a, err := l.Source.Begin(ctx, observe.Slot{}, q, observe.Meta{}).Answer(ctx)
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, stderr)
+		return err
+	}
+	reply, err := envoy.ParseCurl(a.Raw)
+	if err != nil {
+		return err
 	}
 	if reply.HTTPCode != 200 {
 		return fmt.Errorf("at baseline the call got %d: %.300s", reply.HTTPCode, reply.Body)
@@ -28,30 +35,21 @@ func (l *Lab) Prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if want := l.Credential.Serial(); echo.Verify != "SUCCESS" || echo.Serial != want {
+	if want := l.Certificates.Credential.Serial(); echo.Verify != "SUCCESS" || echo.Serial != want {
 		return fmt.Errorf("at baseline the partner says verify=%s serial=%s, and not SUCCESS and %s", echo.Verify, echo.Serial, want)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Line, fmt.Errorf("%v went by", Timeouts.Line))
-	defer cancel()
-	for _, p := range []*observe.Proxy{l.Sidecar, l.Gateway} {
-		if _, err := p.Log.Wait(ctx, "the line of the probe "+token, observe.Contains(token)); err != nil {
+	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.Partner} {
+		w, err := a.Window(role)
+		if err != nil {
 			return err
+		}
+		log, err := l.Source.Log(role)
+		if err != nil {
+			return err
+		}
+		if n := log.Count(w.From, live.Contains(r.Token)); n != 1 {
+			return fmt.Errorf("at baseline the %s logs the call %d times, not once", role, n)
 		}
 	}
 	return nil
-}
-
-// awaitCredential waits until the gateway holds the baseline's certificate: a
-// restored Secret takes a moment to reach it.
-func (l *Lab) awaitCredential(ctx context.Context) error {
-	return l.AwaitSerial(ctx, l.Gateway, SDSName(l.Subject.Credential), l.Credential.Serial())
-}
-
-// EnvoyVersion asks the gateway's Envoy what it is.
-func (l *Lab) EnvoyVersion(ctx context.Context) (string, error) {
-	raw, err := l.Gateway.Admin(ctx, observe.ServerPath)
-	if err != nil {
-		return "", err
-	}
-	return envoy.ParseVersion(raw)
 }

@@ -11,13 +11,14 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/observe"
+	"twohop/internal/observe/live"
 )
 
 // written are Istio's objects that the API server has taken since the last
 // barrier, with their resourceVersion; none for one that was deleted.
 type written struct {
 	mu       sync.Mutex
-	versions map[observe.ConfigKey]string
+	versions map[live.ConfigKey]string
 }
 
 func (w *written) note(o k8s.Object, version string) {
@@ -28,14 +29,14 @@ func (w *written) note(o k8s.Object, version string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.versions == nil {
-		w.versions = map[observe.ConfigKey]string{}
+		w.versions = map[live.ConfigKey]string{}
 	}
-	w.versions[observe.ConfigKey{Kind: kinds[0].Kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = version
+	w.versions[live.ConfigKey{Kind: kinds[0].Kind, Namespace: o.GetNamespace(), Name: o.GetName()}] = version
 }
 
 // missing says what istiod does not have as it was written or newer (its status
 // may have been written since), or "", and then forgets all of it.
-func (w *written) missing(has map[observe.ConfigKey]string) (string, error) {
+func (w *written) missing(has map[live.ConfigKey]string) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k, version := range w.versions {
@@ -67,10 +68,10 @@ func (w *written) forget() {
 // awaitRead waits until istiod has read what was written: it watches each kind
 // of object by itself, and one kind may overtake another.
 func (l *Lab) awaitRead(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, Timeouts.Push, fmt.Errorf("%v went by", Timeouts.Push))
+	ctx, cancel := within(ctx, l.limits.Push)
 	defer cancel()
-	err := poll(ctx, func() (bool, string, error) {
-		has, err := l.pilot.Configs(ctx)
+	err := observe.Poll(ctx, func() (bool, string, error) {
+		has, err := l.Source.IstiodConfigs(ctx)
 		if err != nil {
 			return false, "", err
 		}

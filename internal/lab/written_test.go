@@ -8,12 +8,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"twohop/internal/observe"
+	"twohop/internal/observe/live"
 )
 
 func TestWritten(t *testing.T) {
 	rule := &istio.DestinationRule{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "r"}}
-	key := observe.ConfigKey{Kind: "DestinationRule", Namespace: "ns", Name: "r"}
+	key := live.ConfigKey{Kind: "DestinationRule", Namespace: "ns", Name: "r"}
 	for _, tt := range []struct {
 		name, wrote, has string
 		says             string
@@ -29,7 +29,7 @@ func TestWritten(t *testing.T) {
 			var w written
 			w.note(rule, tt.wrote)
 			w.note(&corev1.ConfigMap{ObjectMeta: rule.ObjectMeta}, "7") // istiod does not read it as configuration
-			has := map[observe.ConfigKey]string{}
+			has := map[live.ConfigKey]string{}
 			if tt.has != "" {
 				has[key] = tt.has
 			}
@@ -44,7 +44,7 @@ func TestWritten(t *testing.T) {
 	}
 	var w written
 	w.note(rule, "1")
-	if _, err := w.missing(map[observe.ConfigKey]string{key: "x"}); err == nil {
+	if _, err := w.missing(map[live.ConfigKey]string{key: "x"}); err == nil {
 		t.Error("a resourceVersion that is no number is not refused")
 	}
 }

@@ -1,19 +1,16 @@
-// Package probe makes one request from the application's container: curl, with
-// a token in the path by which three logs are joined. It believes curl's own
-// report and not the status of exec, which gets lost on bad days.
+// Package probe is what the application is told to send: a curl command line
+// with a token in the path, by which the logs are joined. It runs nothing.
 package probe
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
-	"twohop/internal/envoy"
-	"twohop/internal/kube"
+	"al.essio.dev/pkg/shellescape"
+
 	"twohop/internal/subject"
 )
 
@@ -33,6 +30,9 @@ type Request struct {
 	AtOnce bool
 	// Want is the kind of answer that the partner shall give.
 	Want Answer
+	// Unbuffered is for requests that are stopped: what a stopped curl has not
+	// written out is lost.
+	Unbuffered bool
 	// Args are further arguments for curl.
 	Args []string
 	// Timeout bounds each request; 0 means DefaultTimeout.
@@ -54,14 +54,6 @@ const SlowAnswer = 400 * time.Millisecond
 
 // DefaultTimeout is long enough for a connect timeout of 3 s at each hop.
 const DefaultTimeout = 10 * time.Second
-
-// Reply is what curl said.
-type Reply struct {
-	envoy.CurlResult
-	// Raw is curl's output, its JSON report in the last line.
-	Raw     []byte
-	Command string
-}
 
 // NewToken returns a token that no other request has.
 func NewToken() string {
@@ -91,6 +83,9 @@ func Arguments(s subject.Subject, r Request) []string {
 	if r.Connect != "" {
 		args = append(args, "--resolve", fmt.Sprintf("%s:%d:%s", s.ExternalHost, s.AppPort, r.Connect))
 	}
+	if r.Unbuffered {
+		args = append(args, "--no-buffer")
+	}
 	args = append(args, r.Args...)
 	if r.Pace > 0 {
 		args = append(args, "--rate", fmt.Sprintf("%d/s", max(1, time.Second/r.Pace)))
@@ -107,62 +102,17 @@ func Arguments(s subject.Subject, r Request) []string {
 	return args
 }
 
-// Do makes the request from a pod of the subject's client. raw is returned
-// even when it does not parse, so that it can be kept.
-func Do(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (reply Reply, stderr []byte, err error) {
-	replies, stdout, stderr, err := DoAll(ctx, client, s, pod, r)
-	reply = Reply{Raw: stdout, Command: Command(s, r)}
-	if err != nil {
-		return reply, stderr, err
-	}
-	return replies[0], stderr, nil
+// Stoppable wraps a command line so that StopCommand ends it.
+func Stoppable(r Request, command []string) []string {
+	return append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, pidFile(r.Token)}, command...)
 }
 
-// DoAll makes a request and those that follow it on its connection. There is a
-// reply for each of them, in order (at once: in the order of their ends); every
-// reply's Raw is all that curl printed.
-func DoAll(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
-	return do(ctx, client, s, pod, r, Arguments(s, r), envoy.ParseCurlMany)
+// StopCommand ends what Stoppable wrapped, by its first token.
+func StopCommand(token string) []string {
+	return []string{"sh", "-c", `kill "$(cat "$0")" && rm "$0"`, pidFile(token)}
 }
 
-func do(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request, command []string,
-	parse func([]byte) ([]envoy.CurlResult, error),
-) (replies []Reply, raw, stderr []byte, err error) {
-	stdout, stderr, execErr := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container, command...)
-	results, err := parse(stdout)
-	if err != nil {
-		if execErr != nil {
-			err = fmt.Errorf("%w (%w)", err, execErr)
-		}
-		return nil, stdout, stderr, fmt.Errorf("the probe %s brought no report of curl's: %w", r.Token, err)
-	}
-	for _, result := range results {
-		replies = append(replies, Reply{CurlResult: result, Raw: stdout, Command: Command(s, r)})
-	}
-	return replies, stdout, stderr, nil
-}
-
-// DoUntilStopped is DoAll, but Stop may end it early; there is a reply for each
-// request that was over by then.
-func DoUntilStopped(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) (replies []Reply, raw, stderr []byte, err error) {
-	// --no-buffer: what a stopped curl has not written out is lost.
-	r.Args = append([]string{"--no-buffer"}, r.Args...)
-	command := append([]string{"sh", "-c", `echo $$ >"$0" && exec "$@"`, pidFile(r)}, Arguments(s, r)...)
-	return do(ctx, client, s, pod, r, command, envoy.ParseCurlStopped)
-}
-
-// Stop ends the requests of DoUntilStopped. That they have ended by themselves
-// is an error: then there were too few of them for what was waited for.
-func Stop(ctx context.Context, client *kube.Client, s subject.Subject, pod string, r Request) error {
-	_, _, err := client.Exec(ctx, s.Client.Namespace, pod, s.Client.Container,
-		"sh", "-c", `kill "$(cat "$0")" && rm "$0"`, pidFile(r))
-	if err != nil {
-		return fmt.Errorf("stop the %d requests from %s on: %w", 1+len(r.More), r.Token, err)
-	}
-	return nil
-}
-
-func pidFile(r Request) string { return "/tmp/" + r.Token + ".pid" }
+func pidFile(token string) string { return "/tmp/" + token + ".pid" }
 
 // Command is what a person would type to make the request.
 func Command(s subject.Subject, r Request) string {
@@ -170,14 +120,4 @@ func Command(s subject.Subject, r Request) string {
 }
 
 // Quote writes a command line as a POSIX shell reads it.
-func Quote(args []string) string {
-	quoted := make([]string, len(args))
-	for i, a := range args {
-		if a != "" && !strings.ContainsAny(a, " \t\n\\'\"$`*?[]{}()<>|&;#~!") {
-			quoted[i] = a
-			continue
-		}
-		quoted[i] = "'" + strings.ReplaceAll(a, "'", `'\''`) + "'"
-	}
-	return strings.Join(quoted, " ")
-}
+func Quote(args []string) string { return shellescape.QuoteCommand(args) }

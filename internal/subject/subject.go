@@ -9,6 +9,25 @@ import (
 	"time"
 )
 
+// Role is the part that a pod plays in the subject.
+type Role string
+
+// The roles.
+const (
+	Sidecar       Role = "sidecar" // of the application's pod
+	Gateway       Role = "gateway"
+	SecondSidecar Role = "second-sidecar"
+	SecondGateway Role = "second-gateway"
+	Partner       Role = "partner"
+	Istiod        Role = "istiod"
+)
+
+// ExtraGateway is the role of a gateway pod without traffic, by its name.
+func ExtraGateway(pod string) Role { return Role("gateway-pod/" + pod) }
+
+// ExtraGatewayPod is the name of the pod that plays the role of an ExtraGateway.
+func (r Role) ExtraGatewayPod() (string, bool) { return strings.CutPrefix(string(r), "gateway-pod/") }
+
 // Workload is a Deployment, one of whose pods is looked at.
 type Workload struct {
 	Namespace      string

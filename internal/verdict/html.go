@@ -187,7 +187,7 @@ func environmentPairs(v *Verdict) []pair {
 
 func imagePairs(r Run) []pair {
 	var images []pair
-	for name, digest := range r.Images {
+	for name, digest := range r.Asked.Images {
 		images = append(images, pair{name, digest})
 	}
 	sort.Slice(images, func(i, j int) bool { return images[i].Name < images[j].Name })

@@ -26,25 +26,63 @@ type Verdict struct {
 	Message string `json:"message,omitempty"`
 }
 
+// Header is what is said of a run before its first observation. Every token of
+// the run is derived from it (observe.NewKey), so that the logs of one run answer
+// to no other header.
+type Header struct {
+	ID            string    `json:"id"`
+	Start         time.Time `json:"start"`
+	Nonce         string    `json:"nonce,omitempty"` // hex, made at random
+	Seed          int64     `json:"seed"`            // of the order of the specs
+	Selection     string    `json:"selection"`
+	HarnessCommit string    `json:"harnessCommit,omitempty"`
+	// Rules is the hash of the sources that judge (package twohop): only a program
+	// with the same rules can work the verdict out again.
+	Rules   string `json:"rules,omitempty"`
+	Lane    string `json:"lane,omitempty"` // official or source
+	Engine  string `json:"engine,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
+	Lab     int    `json:"lab,omitempty"`
+	Domain  string `json:"domain,omitempty"` // istiod's --domain
+	// Asked is what the run was to be made with; what it was made with is observed.
+	Asked Asked `json:"asked,omitzero"`
+}
+
+// Asked names the versions and images that a run asks for.
+type Asked struct {
+	Istio         string            `json:"istio,omitempty"`         // line or release
+	IstioRevision string            `json:"istioRevision,omitempty"` // module version, source lane
+	Kubernetes    string            `json:"kubernetes,omitempty"`
+	Envoy         string            `json:"envoy,omitempty"`
+	Images        map[string]string `json:"images,omitempty"` // name: digest
+}
+
 // Run says what was judged, on what, when and by which harness. A field that
 // is empty was not known when the run ended.
 type Run struct {
-	ID             string            `json:"id"`
-	Start          time.Time         `json:"start"`
-	DurationMillis int64             `json:"durationMillis"`
-	Seed           int64             `json:"seed"`
-	Selection      string            `json:"selection"`
-	HarnessCommit  string            `json:"harnessCommit,omitempty"`
-	Lane           string            `json:"lane,omitempty"` // official or source
-	Engine         string            `json:"engine,omitempty"`
-	Istio          string            `json:"istio,omitempty"`
-	Kubernetes     string            `json:"kubernetes,omitempty"`
-	Envoy          string            `json:"envoy,omitempty"`
-	Images         map[string]string `json:"images,omitempty"` // name: digest
-	Cluster        string            `json:"cluster,omitempty"`
-	ClusterReused  bool              `json:"clusterReused"`
-	Domain         string            `json:"domain,omitempty"` // istiod's --domain
-	Notes          []string          `json:"notes,omitempty"`
+	Header
+	// DurationMillis is measured: nobody can work it out again.
+	DurationMillis int64 `json:"durationMillis"`
+	// Istio, its revision, Kubernetes, Envoy and ImageIDs are observations: what
+	// istiod, the nodes, Envoy and the pods' status say.
+	Istio         string            `json:"istio,omitempty"`
+	IstioRevision string            `json:"istioRevision,omitempty"`
+	Kubernetes    string            `json:"kubernetes,omitempty"`
+	Envoy         string            `json:"envoy,omitempty"`
+	ImageIDs      map[string]string `json:"imageIDs,omitempty"` // container: image id
+	ClusterReused bool              `json:"clusterReused"`
+	Notes         []string          `json:"notes,omitempty"`
+	// Evidence are the observations of the run as a whole.
+	Evidence []Evidence `json:"evidence,omitempty"`
+	// Logs are the whole logs that the claims' windows are on.
+	Logs []LogFile `json:"logs,omitempty"`
+}
+
+// LogFile is a container's log as it was followed, numbered line by line.
+type LogFile struct {
+	Path   string `json:"path"` // within the run's folder
+	SHA256 string `json:"sha256"`
+	Lines  int    `json:"lines"`
 }
 
 // Phase is one timed part of a run: engine, images, cluster, istio, lab, claims, down.
@@ -129,20 +167,53 @@ type Fact struct {
 	Expected string `json:"expected"`
 	Seen     string `json:"seen"`
 	OK       bool   `json:"ok"`
+	// Flips marks a fact that has to come out the other way in the other trial;
+	// every other fact has to hold in both.
+	Flips bool `json:"flips,omitempty"`
+	// Negative marks a fact that states a failure (a call that did not succeed);
+	// Because marks one that states the reason for it.
+	Negative bool `json:"negative,omitempty"`
+	Because  bool `json:"because,omitempty"`
 	// Evidence lists the paths of the files that show it, within the run's folder.
 	Evidence []string `json:"evidence,omitempty"`
 }
 
-// Evidence is one file of raw bytes, saved before it was parsed.
+// Evidence is one observation of a claim: raw bytes, saved before they were
+// parsed, or windows on logs, or an error; or bytes that were derived from these
+// for people to read.
 type Evidence struct {
-	Path    string `json:"path"` // within the run's folder
-	SHA256  string `json:"sha256"`
-	Command string `json:"command"` // what a person would run to see the same
+	// Path of the file within the run's folder; empty where there were no bytes.
+	Path    string `json:"path,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+	Command string `json:"command,omitempty"` // what a person would run to see the same
 	// Kind tells how the bytes parse: clusters, secrets, curl, access-log,
 	// partner-log, text, yaml, json.
 	Kind string `json:"kind"`
 	// Witness is who saw it: client, sidecar, gateway, partner, istiod, api.
 	Witness string `json:"witness,omitempty"`
+	// Stage and Ordinal are the observation's place: setup, check or control, and
+	// which of the stage's observations it is.
+	Stage   string `json:"stage"`
+	Ordinal int    `json:"ordinal"`
+	// Question is what was asked, in the words of observe.Question; empty for
+	// derived bytes.
+	Question string   `json:"question,omitempty"`
+	Windows  []Window `json:"windows,omitempty"`
+	// Error is the observation where the question brought none.
+	Error string `json:"error,omitempty"`
+	// TookMillis is measured: nobody can work it out again.
+	TookMillis int64 `json:"tookMillis,omitempty"`
+	// Chain is the SHA-256 of the entry before it and of this one.
+	Chain string `json:"chain"`
+}
+
+// Window is a part of a log: lines From to To-1, the last of which holds Flush.
+type Window struct {
+	Role  string `json:"role"`
+	Log   string `json:"log"`
+	From  int    `json:"from"`
+	To    int    `json:"to"`
+	Flush string `json:"flush,omitempty"`
 }
 
 // Table is rows of cells under a header.

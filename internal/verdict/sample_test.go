@@ -69,7 +69,7 @@ func makeSample(t *testing.T, dir string, all bool) *Folder {
 	s.ok(f.SetRun(func(r *Run) {
 		r.Istio, r.Kubernetes, r.Envoy = "1.31", "v1.36.1", "1.39.3"
 		r.Cluster, r.Domain = "twohop", "cluster.local"
-		r.Images = map[string]string{"localhost/twohop/proxy": "sha256:" + strings.Repeat("ab", 32), "localhost/twohop/node": "sha256:" + strings.Repeat("cd", 32)}
+		r.Asked.Images = map[string]string{"localhost/twohop/proxy": "sha256:" + strings.Repeat("ab", 32), "localhost/twohop/node": "sha256:" + strings.Repeat("cd", 32)}
 		r.Notes = []string{"This lane runs upstream Envoy, without Istio's own filters."}
 	}))
 	claims := s.clock

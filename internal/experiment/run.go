@@ -1,0 +1,232 @@
+package experiment
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"twohop/internal/check"
+	"twohop/internal/manifest"
+	"twohop/internal/observe"
+	"twohop/internal/verdict"
+)
+
+// World is where variations are carried out: a lab, or paper.
+type World interface {
+	// Set is the subject as it should be now. It is the caller's own.
+	Set() *manifest.Set
+	// Vary makes the changes in turn, and returns once the proxies have them.
+	Vary(ctx context.Context, variations ...manifest.Variation) error
+	// Return takes back what was changed since the set was the subject. What the
+	// proxies have then is known after the next Vary.
+	Return(ctx context.Context, to *manifest.Set) error
+}
+
+// Paper is a world that is only written down.
+type Paper struct{ set *manifest.Set }
+
+// OnPaper begins with a set.
+func OnPaper(set *manifest.Set) *Paper { return &Paper{set.Clone()} }
+
+func (p *Paper) Set() *manifest.Set { return p.set.Clone() }
+
+func (p *Paper) Vary(_ context.Context, variations ...manifest.Variation) error {
+	for _, v := range variations {
+		next, err := v.Apply(p.set)
+		if err != nil {
+			return err
+		}
+		p.set = next
+	}
+	return nil
+}
+
+func (p *Paper) Return(_ context.Context, to *manifest.Set) error {
+	p.set = to.Clone()
+	return nil
+}
+
+// Environment is what an experiment is made in.
+type Environment struct {
+	World  World
+	Source observe.Source
+	Key    observe.Key
+	Limits observe.Limits
+	Editor *manifest.Editor
+	// Spoil plants a fault in the experiment: mutants do.
+	Spoil func(Plan) Plan
+	// Now is the clock by which a finding says when it was made.
+	Now func() time.Time
+}
+
+// Outcome is what an experiment brought.
+type Outcome struct {
+	// Finding has no evidence yet: who keeps the observations adds it.
+	Finding verdict.Finding
+	// Script shows a person the same by hand.
+	Script []byte
+}
+
+// run is an experiment under way.
+type run struct {
+	ctx     context.Context
+	env     Environment
+	world   World
+	session *check.Session
+	finding verdict.Finding
+	script  script
+}
+
+// Run makes the experiment. It leaves the world varied: the caller restores it,
+// whatever happened here.
+func (d Definition) Run(ctx context.Context, env Environment) Outcome {
+	r := &run{ctx: ctx, env: env, world: env.World}
+	r.session = &check.Session{Source: env.Source, Key: env.Key, Limits: env.Limits, Claim: string(d.ID),
+		Script: r.script.add, Table: func(t *verdict.Table) { r.finding.Table = t }}
+	start := env.Now().UTC()
+	r.finding = verdict.Finding{Claim: d.ID, Start: start, Attempts: 1}
+	if err := r.guard(d); err != nil {
+		r.finding.Error = err.Error()
+	}
+	r.finding.DurationMillis = env.Now().Sub(start).Milliseconds()
+	return Outcome{Finding: r.finding, Script: r.script.render(d.ID, env.Editor.Subject)}
+}
+
+// guard turns an aborted check into an error, and a panic too: the finding is
+// recorded whatever happens.
+func (r *run) guard(d Definition) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the check panicked: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return r.prove(d)
+}
+
+func (r *run) prove(d Definition) (err error) {
+	defer check.Recover(&err)
+	r.session.Enter("setup")
+	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session})
+	if r.env.Spoil != nil {
+		plan = r.env.Spoil(plan)
+	}
+	r.session.Enter("check")
+	if r.finding.Check, err = r.try(plan, plan.Arrange); err != nil {
+		return err
+	}
+	r.session.Enter("control")
+	r.finding.Control, err = r.try(plan, plan.Control)
+	r.finding.Control.Change = manifest.Changes(plan.Control)
+	if err != nil {
+		return fmt.Errorf("control: %w", err)
+	}
+	return mark(plan.Flips, r.finding.Check, r.finding.Control)
+}
+
+// try makes changes and then the check, and looks for the cause if it does not hold.
+func (r *run) try(plan Plan, variations []manifest.Variation) (*verdict.Trial, error) {
+	trial := &verdict.Trial{}
+	if err := r.vary(variations); err != nil {
+		return trial, err
+	}
+	t, err := check.New(r.ctx, r.session, r.world.Set().Subject)
+	if err != nil {
+		return trial, err
+	}
+	stage := &T{T: t, run: r}
+	t.State(&trial.Facts)
+	var saw any
+	if err := attempt(func() { saw = plan.check(stage) }); err != nil {
+		return trial, err
+	}
+	if trial.Holds() || plan.cause == nil {
+		return trial, nil // Judge says that a cause is missing
+	}
+	t.State(&trial.Cause)
+	if err := attempt(func() { plan.cause(stage, saw) }); err != nil {
+		return trial, fmt.Errorf("look for the cause: %w", err)
+	}
+	return trial, nil
+}
+
+func attempt(f func()) (err error) {
+	defer check.Recover(&err)
+	f()
+	return nil
+}
+
+// vary makes changes, writes them into the script and keeps what is applied.
+func (r *run) vary(variations []manifest.Variation) error {
+	set := r.world.Set()
+	for _, v := range variations {
+		next, err := v.Apply(set)
+		if err != nil {
+			return err
+		}
+		diff, err := manifest.Diff(set, next)
+		if err != nil {
+			return err
+		}
+		applied, err := diff.Applied()
+		if err != nil {
+			return err
+		}
+		for _, a := range applied {
+			r.session.Script(v.Change, a.Command, a.YAML)
+			if len(a.YAML) == 0 {
+				continue
+			}
+			meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
+			if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
+				return err
+			}
+		}
+		set = next
+	}
+	if len(variations) == 0 {
+		return nil
+	}
+	return r.world.Vary(r.ctx, variations...)
+}
+
+// mark marks the facts that have to flip. A name that no fact has is an error:
+// the claim would rest on something that was not looked at.
+func mark(names []string, trials ...*verdict.Trial) error {
+	for _, name := range names {
+		found := false
+		for _, t := range trials {
+			for i := range t.Facts {
+				if like(name, t.Facts[i].Name) {
+					t.Facts[i].Flips, found = true, true
+				}
+			}
+		}
+		if !found {
+			return fmt.Errorf("no fact is called %q, which is said to flip", name)
+		}
+	}
+	return nil
+}
+
+// like reports whether a name is as a pattern says, in which * stands for any text.
+func like(pattern, name string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == name
+	}
+	rest, ok := strings.CutPrefix(name, parts[0])
+	if !ok {
+		return false
+	}
+	last := parts[len(parts)-1]
+	for _, part := range parts[1 : len(parts)-1] {
+		_, after, found := strings.Cut(rest, part)
+		if !found {
+			return false
+		}
+		rest = after
+	}
+	return strings.HasSuffix(rest, last)
+}

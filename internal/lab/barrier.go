@@ -1,0 +1,197 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	networking "istio.io/api/networking/v1alpha3"
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
+
+	"twohop/internal/envoy"
+	"twohop/internal/manifest"
+	"twohop/internal/observe"
+	"twohop/internal/subject"
+)
+
+const (
+	sentinelName   = "twohop-sentinel"
+	sentinelPort   = 15999
+	sentinelSubset = "sentinel"
+)
+
+// Barrier returns once everything written before it is live in both proxies.
+// It waits until istiod has read it all. Then it writes a ServiceEntry that no
+// earlier push can have held and a DestinationRule for it, waits until both
+// proxies have the cluster of the rule's subset, and then until each has taken
+// listeners and routes of that push or a later one: istiod pushes clusters first
+// (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
+//
+// istiod watches each kind of object by itself, and has read an object somewhat
+// before it hears of the change, so that a ServiceEntry may still overtake a
+// DestinationRule on a busy machine. What comes by one watch keeps its order:
+// hence a sentinel of both kinds, which claims vary most.
+func (l *Lab) Barrier(ctx context.Context) error {
+	ctx, cancel := within(ctx, l.limits.Push)
+	defer cancel()
+	if err := l.awaitRead(ctx); err != nil {
+		return err
+	}
+	l.sentinel++
+	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, manifest.SentinelDomain)
+	group, writing := errgroup.WithContext(ctx)
+	for _, o := range sentinels(l.home.Subject, host) {
+		group.Go(func() error { return l.put(writing, o) })
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.SecondSidecar, subject.SecondGateway} {
+		if _, err := l.Source.Pod(role); err != nil {
+			continue // nobody plays it
+		}
+		if err := l.awaitPush(ctx, role, "|"+sentinelSubset+"|"+host); err != nil {
+			return err
+		}
+		if err := l.awaitWarm(ctx, role); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sentinels(s subject.Subject, host string) []k8s.Object {
+	meta := metav1.ObjectMeta{Name: sentinelName, Namespace: s.Gateway.Namespace}
+	// Other labs of the mesh need not hear of it: each push costs them.
+	exportTo := []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace}
+	return []k8s.Object{
+		&istio.ServiceEntry{
+			ObjectMeta: meta,
+			Spec: networking.ServiceEntry{
+				Hosts: []string{host}, ExportTo: exportTo,
+				Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,
+				// A port that nothing else uses: an HTTP port would bring a listener
+				// of its own, and that would change the subject.
+				Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
+				Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
+			},
+		},
+		&istio.DestinationRule{
+			ObjectMeta: meta,
+			Spec:       networking.DestinationRule{Host: host, ExportTo: exportTo, Subsets: []*networking.Subset{{Name: sentinelSubset}}},
+		},
+	}
+}
+
+// awaitPush waits until a proxy holds the push that brought host, or a later one.
+func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) error {
+	err := observe.Poll(ctx, func() (bool, string, error) {
+		raw, err := l.Source.Admin(ctx, role, observe.VersionsPath)
+		if err != nil {
+			return false, "", err
+		}
+		return pushed(string(raw), host)
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the %s has what was written: %w", role, err)
+	}
+	return nil
+}
+
+// awaitWarm waits until what a proxy was pushed is in use: the previous cluster
+// serves until the new one's names are resolved and its secrets are there. A
+// proxy that lacks a secret is not waited for. Whoever varies secrets waits for
+// them (Holds), and may want one never to come.
+func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) error {
+	err := observe.Poll(ctx, func() (bool, string, error) {
+		raw, err := l.Source.Admin(ctx, role, observe.WarmingPath)
+		if err != nil {
+			return false, "", err
+		}
+		stats, err := envoy.ParseStats(raw)
+		if err != nil {
+			return false, "", err
+		}
+		warming, ok := stats.Value(warmingStat)
+		if !ok {
+			return false, "", fmt.Errorf("Envoy shows no %s: the pod needs proxyStatsMatcher", warmingStat)
+		}
+		if warming == 0 {
+			return true, "", nil
+		}
+		if raw, err = l.Source.Admin(ctx, role, observe.SecretsDumpPath); err != nil {
+			return false, "", err
+		}
+		secrets, err := envoy.ParseSecrets(raw)
+		if err != nil {
+			return false, "", err
+		}
+		lacks := slices.ContainsFunc(secrets, func(s envoy.Secret) bool { return s.State == envoy.SecretWarming })
+		return lacks, fmt.Sprintf("%d clusters warm, and no secret is lacking", warming), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait until the clusters of the %s are warm: %w", role, err)
+	}
+	return nil
+}
+
+const (
+	cdsStat     = "cluster_manager.cds"
+	ldsStat     = "listener_manager.lds"
+	warmingStat = "cluster_manager.warming_clusters"
+)
+
+// pushed reads Envoy's version_text statistics. The sentinel's cluster has to be
+// there, warmed with its endpoints; listeners and every route table then have
+// to be of the clusters' push or a later one.
+func pushed(stats, host string) (done bool, last string, err error) {
+	sentinel := false
+	versions := map[string]uint64{} // of cds, lds and each route table
+	for line := range strings.Lines(stats) {
+		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		name, isVersion := strings.CutSuffix(name, ".version_text")
+		value = strings.Trim(value, `"`)
+		if !ok || !isVersion || value == "" {
+			continue
+		}
+		if strings.HasPrefix(name, "cluster.") {
+			sentinel = sentinel || strings.Contains(name, host)
+			continue
+		}
+		if name == cdsStat || name == ldsStat || strings.Contains(name, ".rds.") {
+			if versions[name], err = pushNumber(value); err != nil {
+				return false, "", err
+			}
+		}
+	}
+	want, ok := versions[cdsStat]
+	if !ok {
+		return false, "", fmt.Errorf("Envoy shows no %s.version_text: the pod needs proxyStatsMatcher", cdsStat)
+	}
+	if !sentinel {
+		return false, "the sentinel's cluster is not there", nil
+	}
+	for name, at := range versions {
+		if at < want {
+			return false, fmt.Sprintf("%s is at push %d, clusters at %d", name, at, want), nil
+		}
+	}
+	_, ok = versions[ldsStat]
+	return ok, "no listeners yet", nil
+}
+
+// pushNumber takes the counter from istiod's version "2026-11-23T16:10:11Z/37".
+func pushNumber(version string) (uint64, error) {
+	_, counter, ok := strings.Cut(version, "/")
+	n, err := strconv.ParseUint(counter, 10, 64)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("istiod's config version %q is not <time>/<number>", version)
+	}
+	return n, nil
+}

@@ -1,0 +1,167 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/metadata"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
+
+	"twohop/internal/manifest"
+)
+
+// put makes the cluster's object what the given one says. Nearly always there is
+// one, and a Create in vain costs a call of Istio's webhook.
+func (l *Lab) put(ctx context.Context, want k8s.Object) error {
+	o := want.DeepCopyObject().(k8s.Object)
+	current := want.DeepCopyObject().(k8s.Object)
+	err := l.kube.Objects().Get(ctx, want.GetName(), want.GetNamespace(), current)
+	if apierrors.IsNotFound(err) {
+		if err := l.kube.Objects().Create(ctx, o); err != nil {
+			return wrap("create", want, err)
+		}
+		l.written.note(o, o.GetResourceVersion())
+		return nil
+	}
+	if err != nil {
+		return wrap("get", want, err)
+	}
+	if _, ok := want.(*corev1.Namespace); ok {
+		return nil
+	}
+	o.SetResourceVersion(current.GetResourceVersion())
+	if service, ok := o.(*corev1.Service); ok { // the address is the API server's choice
+		service.Spec.ClusterIP = current.(*corev1.Service).Spec.ClusterIP
+		service.Spec.ClusterIPs = current.(*corev1.Service).Spec.ClusterIPs
+	}
+	if err := l.kube.Objects().Update(ctx, o); err != nil {
+		return wrap("update", want, err)
+	}
+	l.written.note(o, o.GetResourceVersion())
+	return nil
+}
+
+// remove deletes an object; that it is gone already is well.
+func (l *Lab) remove(ctx context.Context, k manifest.Key) error {
+	o, err := named(k)
+	if err != nil {
+		return err
+	}
+	err = l.kube.Objects().Delete(ctx, o)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return wrap("delete", o, err)
+	}
+	l.written.note(o, "")
+	return nil
+}
+
+// named is an empty object of a key.
+func named(k manifest.Key) (k8s.Object, error) {
+	for gvk := range scheme.Scheme.AllKnownTypes() {
+		if gvk.Kind != k.Kind || gvk.Version == runtimeInternal || (strings.HasSuffix(gvk.Group, ".istio.io") || gvk.Group != "") && gvk.Version != "v1" {
+			continue
+		}
+		made, err := scheme.Scheme.New(gvk)
+		if err != nil {
+			return nil, err
+		}
+		if o, ok := made.(k8s.Object); ok {
+			o.SetNamespace(k.Namespace)
+			o.SetName(k.Name)
+			return o, nil
+		}
+	}
+	return nil, fmt.Errorf("the kind of %s is not known", k)
+}
+
+const runtimeInternal = "__internal"
+
+func wrap(verb string, o k8s.Object, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s %s: %w", verb, manifest.KeyOf(o), err)
+}
+
+// foreign are the kinds that change what a proxy does: of these a run that was
+// killed must not have left any in the lab's namespaces, for the baseline's 200
+// may come in spite of them.
+var foreign = []schema.GroupVersionResource{
+	{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "gateways"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "workloadgroups"},
+	{Group: "networking.istio.io", Version: "v1", Resource: "proxyconfigs"},
+	{Group: "networking.istio.io", Version: "v1alpha3", Resource: "envoyfilters"},
+	{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"},
+	{Group: "security.istio.io", Version: "v1", Resource: "peerauthentications"},
+	{Group: "security.istio.io", Version: "v1", Resource: "requestauthentications"},
+	{Group: "telemetry.istio.io", Version: "v1", Resource: "telemetries"},
+	{Group: "extensions.istio.io", Version: "v1alpha1", Resource: "wasmplugins"},
+	{Version: "v1", Resource: "services"},
+	{Version: "v1", Resource: "secrets"},
+	{Group: "apps", Version: "v1", Resource: "deployments"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
+	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
+	{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+}
+
+// removeForeign deletes what lies in the lab's namespaces and is not part of the
+// baseline. A kind that the cluster does not have is passed over.
+func (l *Lab) removeForeign(ctx context.Context) error {
+	client, err := metadata.NewForConfig(l.kube.Config)
+	if err != nil {
+		return err
+	}
+	known := map[[3]string]bool{}
+	for _, o := range l.home.Objects() {
+		gvks, _, err := scheme.Scheme.ObjectKinds(o)
+		if err != nil {
+			return err
+		}
+		known[[3]string{gvks[0].Kind, o.GetNamespace(), o.GetName()}] = true
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for _, namespace := range l.fixtures.Subject.Namespaces() {
+		for _, resource := range foreign {
+			group.Go(func() error { return removeUnknown(ctx, client.Resource(resource).Namespace(namespace), known) })
+		}
+	}
+	// A pod of ours stands for itself where no Deployment owns it.
+	return group.Wait()
+}
+
+func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, known map[[3]string]bool) error {
+	list, err := objects.List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for what an earlier run has left: %w", err)
+	}
+	for _, o := range list.Items {
+		if known[[3]string{o.Kind, o.Namespace, o.Name}] || o.Name == sentinelName || ofIstio(o) {
+			continue
+		}
+		if err := objects.Delete(ctx, o.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete %s %s/%s, which an earlier run has left: %w", o.Kind, o.Namespace, o.Name, err)
+		}
+	}
+	return nil
+}
+
+// ofIstio reports whether Istio or Kubernetes itself puts the object into every namespace.
+func ofIstio(o metav1.PartialObjectMetadata) bool {
+	return o.Name == "istio-ca-root-cert" || strings.HasPrefix(o.Name, "default-token-")
+}

@@ -1,0 +1,128 @@
+// Package recorded answers questions from what a run has kept: the same check
+// asks the same in the same order, and gets the same bytes. It knows no cluster.
+package recorded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"twohop/internal/observe"
+)
+
+// Entry is an observation as it was kept.
+type Entry struct {
+	Question string
+	Raw      []byte
+	Path     string
+	Windows  []observe.Window
+	Error    string
+	Took     time.Duration
+}
+
+// Source is a recording.
+type Source struct {
+	// Entries by their place; Derived are the bytes that a run kept for people.
+	Entries map[observe.Slot]Entry
+	Derived map[Name]Entry
+	// Logs by their path in the run's folder.
+	Logs map[string]*observe.LogFile
+
+	// asked and derived are what a replay has used.
+	asked   map[observe.Slot]bool
+	derived map[Name]bool
+}
+
+// Name tells derived bytes of one place apart.
+type Name struct {
+	At   observe.Slot
+	File string
+}
+
+// New is an empty recording.
+func New() *Source {
+	return &Source{
+		Entries: map[observe.Slot]Entry{}, Derived: map[Name]Entry{}, Logs: map[string]*observe.LogFile{},
+		asked: map[observe.Slot]bool{}, derived: map[Name]bool{},
+	}
+}
+
+// Begin looks the answer up. That there is none, or one to another question, is
+// a *MismatchError.
+func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, _ observe.Meta) observe.Pending {
+	e, ok := s.Entries[at]
+	switch {
+	case !ok:
+		return answered{err: &MismatchError{fmt.Sprintf("the recording has no observation %s (%s)", at, q.Key())}}
+	case s.asked[at]:
+		return answered{err: &MismatchError{fmt.Sprintf("observation %s is asked for twice", at)}}
+	case e.Question != q.Key():
+		return answered{err: &MismatchError{fmt.Sprintf("observation %s answers %q, and %q is asked", at, e.Question, q.Key())}}
+	}
+	s.asked[at] = true
+	var err error
+	if e.Error != "" {
+		err = errors.New(e.Error)
+	}
+	return answered{observe.Answer{Raw: e.Raw, Windows: e.Windows, Path: e.Path, Took: e.Took}, err}
+}
+
+// MismatchError says that a recording is not of the check that is replayed.
+type MismatchError struct{ text string }
+
+func (e *MismatchError) Error() string { return e.text }
+
+type answered struct {
+	answer observe.Answer
+	err    error
+}
+
+func (a answered) Answer(context.Context) (observe.Answer, error) { return a.answer, a.err }
+
+// Lines reads a window of a log. A window that is to end with a line that was
+// caused later has to end with it.
+func (s *Source) Lines(w observe.Window) ([]observe.LogLine, error) {
+	log, ok := s.Logs[w.Log]
+	if !ok {
+		return nil, &MismatchError{fmt.Sprintf("the recording has no log %s", w.Log)}
+	}
+	lines, err := log.Range(w.From, w.To)
+	if err != nil {
+		return nil, &MismatchError{fmt.Sprintf("%s: %v", w.Log, err)}
+	}
+	if w.Flush != "" && (len(lines) == 0 || !bytes.Contains(lines[len(lines)-1].Text, []byte(w.Flush))) {
+		return nil, &MismatchError{fmt.Sprintf("%s: line %d is not the later one with %s, so what is absent may have come after it", w.Log, w.To-1, w.Flush)}
+	}
+	return lines, nil
+}
+
+// Derive holds bytes against those that were kept.
+func (s *Source) Derive(at observe.Slot, meta observe.Meta, raw []byte) (string, error) {
+	name := Name{at, meta.Name}
+	kept, ok := s.Derived[name]
+	switch {
+	case !ok:
+		return "", &MismatchError{fmt.Sprintf("the recording lacks %s of observation %s", meta.Name, at)}
+	case !bytes.Equal(kept.Raw, raw):
+		return "", &MismatchError{fmt.Sprintf("%s is not what follows from the observations", kept.Path)}
+	}
+	s.derived[name] = true
+	return kept.Path, nil
+}
+
+// Unused lists what was kept and not asked for: a replay uses all of it.
+func (s *Source) Unused(claim string) (unused []string) {
+	for at, e := range s.Entries {
+		if at.Claim == claim && !s.asked[at] {
+			unused = append(unused, fmt.Sprintf("%s (%s)", at, e.Question))
+		}
+	}
+	for name, e := range s.Derived {
+		if name.At.Claim == claim && !s.derived[name] {
+			unused = append(unused, e.Path)
+		}
+	}
+	return unused
+}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -132,7 +131,7 @@ func (f *Folder) Verdict() (*Verdict, error) {
 
 // ReadVerdict reads a verdict.json of this API version.
 func ReadVerdict(path string) (*Verdict, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readRunFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("no verdict: %w", err)
 	}
@@ -294,28 +293,12 @@ func (r Result) claim() claim.Claim {
 
 // Findings reads every finding that was recorded.
 func (f *Folder) Findings() (map[claim.ID]Finding, error) {
-	dir := filepath.Join(f.Dir, FindingsDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the findings cannot be listed: %w", err)
+	d, err := OpenRun(f.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the run's folder cannot be opened: %w", err)
 	}
-	findings := map[claim.ID]Finding{}
-	for _, e := range entries {
-		id, isFinding := strings.CutSuffix(e.Name(), ".json")
-		if !isFinding || strings.HasPrefix(id, ".") {
-			continue // a temporary file of a process that was killed
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("a finding cannot be read: %w", err)
-		}
-		var finding Finding
-		if err := decodeStrict(raw, &finding); err != nil {
-			return nil, fmt.Errorf("%s is not a finding: %w", filepath.Join(dir, e.Name()), err)
-		}
-		findings[claim.ID(id)] = finding
-	}
-	return findings, nil
+	defer d.Close()
+	return d.findings()
 }
 
 func (f *Folder) writeVerdict(v *Verdict) error {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -147,13 +146,16 @@ func WriteHTML(w io.Writer, v *Verdict, dir string) error {
 		Environment: environmentPairs(v), Images: imagePairs(v.Run), Hops: seenHops(v), Filters: filters(v.Claims),
 	}
 	p.Phases, p.ClaimBars = timeline(v)
-	if _, err := os.Stat(filepath.Join(dir, ManifestFile)); err == nil {
-		p.HasManifest = true
+	d, err := OpenRun(dir)
+	if err != nil {
+		return err
 	}
+	defer d.Close()
+	p.HasManifest = d.Has(ManifestFile)
 	for _, group := range chapters(v.Claims) {
 		c := chapterView{Title: group[0].Chapter.Title()}
 		for _, r := range group {
-			c.Claims = append(c.Claims, viewClaim(r, dir))
+			c.Claims = append(c.Claims, viewClaim(r, d))
 		}
 		p.Chapters = append(p.Chapters, c)
 	}
@@ -210,7 +212,7 @@ func filters(results []Result) []filter {
 	return used
 }
 
-func viewClaim(r Result, dir string) claimView {
+func viewClaim(r Result, d *RunDir) claimView {
 	c := claimView{Result: r, Mark: "open", Open: r.Unexpected() || r.Verdict == claim.Inconclusive}
 	switch {
 	case r.Unexpected():
@@ -234,7 +236,7 @@ func viewClaim(r Result, dir string) claimView {
 	}
 	opened := 0
 	for _, e := range r.Evidence {
-		view := viewEvidence(dir, e, about[e.Path], decides)
+		view := viewEvidence(d, e, about[e.Path], decides)
 		if !isWitness(e) {
 			if (e.Kind == KindClusters || e.Kind == KindSecrets) && view.Marks > 0 && opened < 2 {
 				view.Open = true
@@ -265,7 +267,7 @@ func viewClaim(r Result, dir string) claimView {
 		}
 	}
 	if r.Reproduce != "" {
-		if raw, err := readWithin(dir, r.Reproduce); err == nil {
+		if raw, err := d.ReadFile(r.Reproduce); err == nil {
 			c.Script = string(raw)
 		}
 	}

@@ -103,7 +103,7 @@ func TestARealRunFoldsVerifiesAndRenders(t *testing.T) {
 		t.Errorf("the report has %d bytes", len(html))
 	}
 	for _, r := range v.Claims {
-		c := viewClaim(r, f.Dir)
+		c := viewClaim(r, openRun(t, f.Dir))
 		for _, p := range c.Probes {
 			if p.Token == "" || len(p.Witness) != 4 {
 				t.Errorf("%s, %s: %d witnesses of token %q, want curl, sidecar, gateway and partner", r.ID, p.Title, len(p.Witness), p.Token)

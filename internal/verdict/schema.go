@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 
@@ -69,7 +68,7 @@ func SchemaProblems(raw []byte) ([]string, error) {
 
 // ValidateFile validates a verdict.json on disk against the schema.
 func ValidateFile(path string) error {
-	raw, err := os.ReadFile(path)
+	raw, err := readRunFile(path)
 	if err != nil {
 		return fmt.Errorf("no verdict: %w", err)
 	}

@@ -330,3 +330,8 @@ func TestUpdateMeasuresTimes(t *testing.T) {
 		t.Errorf("the second phase starts at %s", v.Phases[1].Start)
 	}
 }
+
+// writeJSON writes a file as a run's folder has it.
+func writeJSON(path string, value any) error {
+	return (&Folder{sync: func(*os.File) error { return nil }}).writeJSON(path, value)
+}

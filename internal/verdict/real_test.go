@@ -92,7 +92,7 @@ func TestARealRunFoldsVerifiesAndRenders(t *testing.T) {
 		"the flag of a refused request":   "response_flags: UC",
 		"the partner's error":             "client sent no required SSL certificate",
 		"istiod's words":                  "not authorized",
-		"the witness that saw nothing":    "no line: this witness saw nothing of it",
+		"the witness that saw nothing":    "no line: this witness recorded nothing",
 		"a step to see the claim by hand": "make up",
 	} {
 		if !strings.Contains(html, want) {

@@ -123,7 +123,7 @@ func (d *Difference) versions(a, b Run) {
 }
 
 // values compares the facts and tables of a claim that both runs judged; where
-// one of them brought no trial home there is nothing to compare.
+// one of them has no trial there is nothing to compare.
 func (d *Difference) values(a, b Result) {
 	for _, part := range []struct {
 		where string

@@ -70,14 +70,14 @@ func create(outDir string, run Run, selection []claim.Claim, now func() time.Tim
 	}
 	dir := filepath.Join(outDir, run.ID)
 	if err := os.MkdirAll(outDir, 0o755); err != nil {
-		return nil, fmt.Errorf("the folder for runs cannot be made: %w", err)
+		return nil, fmt.Errorf("the folder for runs cannot be created: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("the run's folder cannot be made: %w", err)
+		return nil, fmt.Errorf("the run's folder cannot be created: %w", err)
 	}
 	for _, sub := range []string{FindingsDir, EvidenceDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("the run's folder cannot be made: %w", err)
+			return nil, fmt.Errorf("the run's folder cannot be created: %w", err)
 		}
 	}
 	f := &Folder{Dir: dir, now: now, sync: (*os.File).Sync}
@@ -116,11 +116,11 @@ func newID(start time.Time) (string, error) {
 func pointLatest(outDir, id string) error {
 	tmp := filepath.Join(outDir, ".latest-"+id)
 	if err := os.Symlink(id, tmp); err != nil {
-		return fmt.Errorf("the link to the latest run cannot be made: %w", err)
+		return fmt.Errorf("the link to the latest run cannot be created: %w", err)
 	}
 	if err := os.Rename(tmp, filepath.Join(outDir, "latest")); err != nil {
 		_ = os.Remove(tmp)
-		return fmt.Errorf("the link to the latest run cannot be made: %w", err)
+		return fmt.Errorf("the link to the latest run cannot be created: %w", err)
 	}
 	return nil
 }
@@ -277,7 +277,7 @@ func (t Totals) sentence() string {
 		}
 	}
 	if len(parts) == 0 {
-		return fmt.Sprintf("All %s judged as expected.", plural(t.Claims, "claim"))
+		return "Every claim came out as expected."
 	}
 	return fmt.Sprintf("Of %s: %s.", plural(t.Claims, "claim"), strings.Join(parts, ", "))
 }

@@ -90,7 +90,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"no claims", t.TempDir(), nil, "at least one claim"},
 		{"a claim twice", t.TempDir(), []claim.Claim{two[0], two[0]}, "selected twice"},
 		{"an id that leaves the folder", t.TempDir(), []claim.Claim{{ID: "../x"}}, "cannot name a file"},
-		{"a folder that cannot be", file, two, "cannot be made"},
+		{"a folder that cannot be", file, two, "cannot be created"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,19 +24,19 @@ func WriteMetrics(w io.Writer, v *Verdict) error {
 
 func runMetrics(v *Verdict) []family {
 	r := v.Run
-	info := gauges("twohop_run_info", "", "What was judged, and by which harness.")
+	info := gauges("twohop_run_info", "", "The versions under test and the harness's commit.")
 	info.add(1, "id", r.ID, "istio", r.Istio, "kubernetes", r.Kubernetes, "envoy", r.Envoy, "lane", r.Lane, "harness", r.HarnessCommit)
-	outcome := gauges("twohop_run_outcome", "", "The run's outcome: 1 for the one it had.")
+	outcome := gauges("twohop_run_outcome", "", "1 for the run's outcome, 0 for the others.")
 	for _, o := range []Outcome{Green, Different, Failed, Inconclusive, Interrupted, Running} {
 		outcome.add(one(o == v.Result), "outcome", string(o))
 	}
 	code := gauges("twohop_run_exit_code", "", "The run's exit code.")
 	code.add(float64(v.ExitCode))
-	start := gauges("twohop_run_start_timestamp_seconds", "seconds", "When the run started.")
+	start := gauges("twohop_run_start_timestamp_seconds", "seconds", "Start of the run, in Unix time.")
 	start.add(seconds(r.Start.UnixMilli()))
-	took := gauges("twohop_run_duration_seconds", "seconds", "How long the run took.")
+	took := gauges("twohop_run_duration_seconds", "seconds", "Duration of the run.")
 	took.add(seconds(r.DurationMillis))
-	phase := gauges("twohop_phase_duration_seconds", "seconds", "How long each phase of the run took.")
+	phase := gauges("twohop_phase_duration_seconds", "seconds", "Duration of each phase of the run.")
 	names, millis := phaseTimes(v)
 	for _, name := range names {
 		phase.add(seconds(millis[name]), "phase", name)
@@ -46,14 +46,14 @@ func runMetrics(v *Verdict) []family {
 
 func claimMetrics(v *Verdict) []family {
 	t := v.Totals
-	count := gauges("twohop_claims", "", "How many claims came out each way.")
+	count := gauges("twohop_claims", "", "Claims by verdict.")
 	count.add(float64(t.Supported), "verdict", string(claim.Supported))
 	count.add(float64(t.Refuted), "verdict", string(claim.Refuted))
 	count.add(float64(t.Inconclusive), "verdict", string(claim.Inconclusive))
 	count.add(float64(t.NotRun), "verdict", string(claim.NotRun))
-	verdicts := gauges("twohop_claim_verdict", "", "A claim's verdict: 1 for the one it had.")
-	expected := gauges("twohop_claim_as_expected", "", "1 where the claim was judged and its verdict is the expected one.")
-	took := gauges("twohop_claim_duration_seconds", "seconds", "How long a claim took, with its control; absent where it did not run.")
+	verdicts := gauges("twohop_claim_verdict", "", "1 for the claim's verdict, 0 for the others.")
+	expected := gauges("twohop_claim_as_expected", "", "1 if the claim's verdict is the expected one.")
+	took := gauges("twohop_claim_duration_seconds", "seconds", "Duration of a claim and its control; absent if it did not run.")
 	for _, r := range v.Claims {
 		id, chapter := string(r.ID), string(r.Chapter)
 		for _, verdict := range []claim.Verdict{claim.Supported, claim.Refuted, claim.Inconclusive, claim.NotRun} {

@@ -36,6 +36,9 @@ func TestNoFactDecidesAnInconclusiveClaim(t *testing.T) {
 	r.Verdict, r.Reason = Judge(r.Claim, r.Finding)
 	v = &Verdict{Claims: []Result{r}, Totals: Count([]Result{r}), Result: Green}
 	html = renderHTML(t, v, dir)
+	if !strings.Contains(html, `<span class="tag">cause</span>`) {
+		t.Error("a fact of the cause has no tag")
+	}
 	if !strings.Contains(html, "decides</span>") || !strings.Contains(html, "all as expected") {
 		t.Error("the deciding fact of a supported claim is not marked, or the run is not as expected")
 	}

@@ -134,7 +134,7 @@ func (f *Folder) Verdict() (*Verdict, error) {
 func ReadVerdict(path string) (*Verdict, error) {
 	raw, err := readRunFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("no verdict: %w", err)
+		return nil, fmt.Errorf("no verdict in %s: %w", filepath.Dir(path), err)
 	}
 	var v Verdict
 	if err := decodeStrict(raw, &v); err != nil {

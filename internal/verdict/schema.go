@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -70,7 +71,7 @@ func SchemaProblems(raw []byte) ([]string, error) {
 func ValidateFile(path string) error {
 	raw, err := readRunFile(path)
 	if err != nil {
-		return fmt.Errorf("no verdict: %w", err)
+		return fmt.Errorf("no verdict in %s: %w", filepath.Dir(path), err)
 	}
 	problems, err := SchemaProblems(raw)
 	if err != nil {

@@ -27,7 +27,7 @@ func (r Result) judged() bool { return r.AsExpected() || r.Unexpected() }
 
 // factTags says what a fact is for, in the words of every report. Each marker of
 // the model is one row.
-func factTags(_ Fact, decides bool) []string {
+func factTags(f Fact, decides bool) []string {
 	var words []string
 	for _, tag := range []struct {
 		on   bool

@@ -26,8 +26,9 @@ const (
 // files only, within the folder only, of bounded size, and without ever waiting
 // for a writer. It is not safe for concurrent use.
 type RunDir struct {
-	root *os.Root
-	left int64 // bytes that may still be read
+	root    *os.Root
+	left    int64 // bytes that may still be read
+	entries int   // how many a folder may have
 }
 
 // OpenRun opens a run's folder for reading. dir itself may be a link, as
@@ -37,7 +38,7 @@ func OpenRun(dir string) (*RunDir, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &RunDir{root: root, left: maxRunBytes}, nil
+	return &RunDir{root: root, left: maxRunBytes, entries: maxRunFiles}, nil
 }
 
 // Close releases the folder.
@@ -55,20 +56,30 @@ func (d *RunDir) ReadFile(name string) ([]byte, error) {
 	if !before.Mode().IsRegular() {
 		return nil, refused(name, before.Mode())
 	}
-	// O_NONBLOCK: should a FIFO take the file's place now, opening must not wait.
-	f, err := d.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := d.open(name, before)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	opened, err := f.Stat()
+	return d.take(name, f, before.Size())
+}
+
+// open opens the file that was looked at before, and no other that took its
+// place since: with O_NONBLOCK, since opening a FIFO would wait for a writer.
+func (d *RunDir) open(name string, before fs.FileInfo) (*os.File, error) {
+	f, err := d.root.OpenFile(filepath.FromSlash(name), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	if !os.SameFile(before, opened) {
-		return nil, fmt.Errorf("%s was replaced while it was being read", name)
+	opened, err := f.Stat()
+	if err == nil && !os.SameFile(before, opened) {
+		err = fmt.Errorf("%s was replaced while it was being read", name)
 	}
-	return d.take(name, f, opened.Size())
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // take reads a file of the given size, which may have grown since, and counts
@@ -104,13 +115,13 @@ func (d *RunDir) Walk(dir string) ([]string, error) {
 		return nil, fmt.Errorf("%s is not a folder (%s)", dir, kindOf(info.Mode()))
 	}
 	var names []string
-	entries := 0
+	seen := 0
 	err = fs.WalkDir(d.root.FS(), dir, func(name string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if entries++; entries > maxRunFiles {
-			return fmt.Errorf("%s holds more than %d files", dir, maxRunFiles)
+		if seen++; seen > d.entries {
+			return fmt.Errorf("%s has more than %d entries", dir, d.entries)
 		}
 		if !e.IsDir() {
 			names = append(names, name)

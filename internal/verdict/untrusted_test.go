@@ -169,6 +169,57 @@ func TestRunDirCapsTheWholeRun(t *testing.T) {
 	}
 }
 
+func TestRunDirCapsWhatItLists(t *testing.T) {
+	f := makeSample(t, t.TempDir(), false)
+	d := openRun(t, f.Dir)
+	names, err := d.Walk(FindingsDir)
+	if err != nil || len(names) != 5 {
+		t.Fatalf("Walk() = %q, %v", names, err)
+	}
+	d.entries = len(names)
+	if names, err := d.Walk(FindingsDir); err == nil || !strings.Contains(err.Error(), "more than 5 entries") {
+		t.Errorf("one entry too many (the folder counts): %q, %v", names, err)
+	}
+}
+
+func TestAFindingInAFolderOfItsOwnIsRefused(t *testing.T) {
+	f := makeSample(t, t.TempDir(), false)
+	old, deep := filepath.Join(f.Dir, FindingsDir, "S1.json"), filepath.Join(f.Dir, FindingsDir, "x", "S1.json")
+	if err := errors.Join(os.Mkdir(filepath.Dir(deep), 0o755), os.Rename(old, deep)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Findings(); err == nil || !strings.Contains(err.Error(), "in a folder of its own") {
+		t.Errorf("Findings() error = %v", err)
+	}
+}
+
+func TestAFileThatIsReplacedIsNotRead(t *testing.T) {
+	for _, trap := range traps {
+		t.Run(trap.name, func(t *testing.T) {
+			dir := t.TempDir()
+			path := filepath.Join(dir, "x")
+			if err := os.WriteFile(path, []byte("{}"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			d := openRun(t, dir)
+			before, err := d.lstat("x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Kept, so that its inode is not given to what takes its place.
+			if err := errors.Join(os.Rename(path, path+".before"), trap.make(path)); err != nil {
+				t.Fatal(err)
+			}
+			inTime(t, "open", func() {
+				if f, err := d.open("x", before); err == nil {
+					f.Close()
+					t.Error("another file was opened")
+				}
+			})
+		})
+	}
+}
+
 func TestAFileThatGrowsWhileItIsReadIsCapped(t *testing.T) {
 	d := &RunDir{left: 10}
 	if raw, err := d.take("x", strings.NewReader("more than it said"), 4); err == nil {

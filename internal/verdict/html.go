@@ -19,7 +19,6 @@ var reportFiles embed.FS
 type page struct {
 	V           *Verdict
 	Message     string
-	AllExpected bool
 	CSS         template.CSS
 	JS          template.JS
 	CSP         string
@@ -83,7 +82,7 @@ func WriteHTML(w io.Writer, v *Verdict, dir string) error {
 	}
 	sum := sha256.Sum256([]byte(js))
 	p := page{
-		V: v, Message: v.ownMessage(), AllExpected: v.Totals.allExpected(), CSS: template.CSS(css), JS: template.JS(js),
+		V: v, Message: v.ownMessage(), CSS: template.CSS(css), JS: template.JS(js),
 		// Nothing is loaded and no other script runs, whatever a log line says.
 		CSP: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" +
 			base64.StdEncoding.EncodeToString(sum[:]) + "'",

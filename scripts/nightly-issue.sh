@@ -57,7 +57,7 @@ trap 'rm -rf "$tmp"' EXIT
 # The table of turned verdicts of each version.
 for file in "$dir"/*/diff.md; do
 	[[ -f $file ]] || continue
-	awk '/^### /{ inside = ($0 == "### Turned"); next } inside' "$file" >"$tmp/turned"
+	awk '/^### /{ inside = ($0 == "### Verdicts that changed"); next } inside' "$file" >"$tmp/turned"
 	grep -q '^|' "$tmp/turned" || continue
 	cell=$(basename "$(dirname "$file")")
 	printf '\n### %s\n' "${cell#diff-}" >>"$tmp/tables"

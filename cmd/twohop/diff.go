@@ -10,13 +10,13 @@ func newDiffCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
 		Short: "Say what changed from run A to run B",
-		Long: `Diff compares two runs, of the same or of different versions: which verdicts turned,
-which claims are new or gone, which values moved, and the time. It answers what
-changes for you if you move from Istio X to Y.
+		Long: `Diff compares two runs, of the same or of different versions: verdicts and values
+that changed, claims that were added or removed, and times. It answers what
+changes for you when you move from Istio X to Y.
 
-What differs between any two runs, such as addresses, hashes, serials and names
-of pods, is not a value that moved. Versions and times are shown but do not make
-runs different.
+Values that differ between any two runs, such as addresses, hashes, serials and
+pod names, do not count as changed. Versions and times are shown, but do not make
+two runs different.
 
 Exit codes: 0 same, 1 different, 2 usage.`,
 		Example: `  twohop diff out/istio-1.30 out/istio-1.31

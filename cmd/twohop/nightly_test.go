@@ -147,14 +147,14 @@ func TestNightlyComparesWithTheLastNight(t *testing.T) {
 	if d := n.diff(); !strings.Contains(d, `"same": true`) || !strings.Contains(d, "20261101") {
 		t.Errorf("the first night's diff:\n%s", d)
 	}
-	n.next("moved", "1.30.0", 1, "1 value moved")
-	if d := n.diff(); !strings.Contains(d, "### Values that moved") {
+	n.next("moved", "1.30.0", 1, "1 value changed")
+	if d := n.diff(); !strings.Contains(d, "### Values that changed") {
 		t.Errorf("the moved value is not in the Markdown:\n%s", d)
 	}
 	n.next("moved", "1.30.0", 0, "Same")
-	n.next("refuted", "1.30.0", 1, "1 verdict turned")
+	n.next("refuted", "1.30.0", 1, "1 verdict changed")
 	n.next("refuted", "1.30.0", 0, "where claims were not as expected either")
-	n.next("moved", "1.30.0", 1, "1 verdict turned")
+	n.next("moved", "1.30.0", 1, "1 verdict changed")
 }
 
 func TestNightlyComparesTheSameVersions(t *testing.T) {
@@ -163,7 +163,7 @@ func TestNightlyComparesTheSameVersions(t *testing.T) {
 	n.next("good", "1.30.0", 0, "nothing to compare")
 	n.next("moved", "1.31.1", 0, "nothing to compare")
 	n.next("good", "1.30.0", 0, "Same")
-	n.next("good", "1.31.1", 1, "1 value moved")
+	n.next("good", "1.31.1", 1, "1 value changed")
 	if got := n.next("good", "1.30.0", 0, "Same"); !strings.Contains(got, "20261103") {
 		t.Errorf("compared with another night than the third:\n%s", got)
 	}
@@ -223,7 +223,7 @@ func TestNightlyAgainstAGivenRun(t *testing.T) {
 	if err != nil || len(dirs) != 1 {
 		t.Fatal(dirs, err)
 	}
-	n.next("moved", "1.30.0", 1, "1 value moved", "--against", dirs[0])
+	n.next("moved", "1.30.0", 1, "1 value changed", "--against", dirs[0])
 	n.next("good", "1.30.0", 0, "Same", "--against", filepath.Base(dirs[0]))
 	n.next("good", "1.30.0", 2, "could not be compared", "--against", "no-such-run")
 	if n.diff() != "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"twohop/internal/verdict"
 )
@@ -100,17 +101,23 @@ func completeRuns(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.She
 	return runs, cobra.ShellCompDirectiveDefault
 }
 
-// textOptions fits text to where it goes: colours only on a terminal and never
-// with NO_COLOR.
+// textOptions fits text to where it goes: colours and the terminal's width only
+// on a terminal, and colours never with NO_COLOR.
 func textOptions(w io.Writer) verdict.TextOptions {
-	return verdict.TextOptions{Colour: isTerminal(w) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	if !isTerminal(w) {
+		return verdict.TextOptions{}
+	}
+	opts := verdict.TextOptions{Colour: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	if columns, _, err := term.GetSize(int(w.(*os.File).Fd())); err == nil {
+		opts.Width = min(columns, widestText)
+	}
+	return opts
 }
+
+// widestText is where a wider line stops being easier to read.
+const widestText = 120
 
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -1,9 +1,7 @@
 package verdict
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"regexp"
 	"slices"
 	"strings"
@@ -125,7 +123,7 @@ func (d *Difference) versions(a, b Run) {
 }
 
 // values compares the facts and tables of a claim that both runs judged; where
-// one of them brought no trial home there is nothing to compare.
+// one of them has no trial there is nothing to compare.
 func (d *Difference) values(a, b Result) {
 	for _, part := range []struct {
 		where string
@@ -262,44 +260,6 @@ func cellOr(row []string, i int) string {
 	return absent
 }
 
-// unsteady is what differs between any two runs of the same thing.
-var unsteady = []struct {
-	pattern *regexp.Regexp
-	becomes string
-}{
-	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?`), "<time>"},
-	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "<uuid>"},
-	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b`), "<address>"},
-	{regexp.MustCompile(`\bt[0-9a-f]{12}\b`), "<token>"},
-	{regexp.MustCompile(`-[0-9a-f]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-<pod>"},
-	{regexp.MustCompile(`\b([0-9a-fA-F]{2}:){7,}[0-9a-fA-F]{2}\b`), "<hex>"},
-	{regexp.MustCompile(`-----BEGIN%20CERTIFICATE-----[^"]*`), "<certificate>"},
-	{regexp.MustCompile(`\b[0-9a-f]{16,}\b|\b[0-9A-F]{16,}\b`), "<hex>"},
-	// Shorter ones only with both letters and digits: 4294967295 is a limit.
-	{regexp.MustCompile(`\b([a-f]+[0-9]|[0-9]+[a-f])[0-9a-f]{6,}\b|\b([A-F]+[0-9]|[0-9]+[A-F])[0-9A-F]{6,}\b`), "<hex>"},
-	{regexp.MustCompile(`\b\d{13,}\b`), "<number>"},
-	// The partner's answer counts its connections and tells the time.
-	{regexp.MustCompile(`"(connection|connection_requests|msec)": ?"?[\d.]+"?`), `"$1":<number>`},
-}
-
-// steady replaces what differs between any two runs.
-func steady(s string) string {
-	for _, u := range unsteady {
-		s = u.pattern.ReplaceAllString(s, u.becomes)
-	}
-	return s
-}
-
-// alike compares two values; of texts that were cut short, as far as both go.
-func alike(a, b string) bool {
-	a, cutA := strings.CutSuffix(steady(a), "…")
-	b, cutB := strings.CutSuffix(steady(b), "…")
-	if cutA && cutB {
-		return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
-	}
-	return a == b && cutA == cutB
-}
-
 func (d *Difference) times(a, b *Verdict) {
 	add := func(what string, a, b int64) {
 		if a > 0 || b > 0 {
@@ -307,18 +267,8 @@ func (d *Difference) times(a, b *Verdict) {
 		}
 	}
 	add("run", a.Run.DurationMillis, b.Run.DurationMillis)
-	sum := func(v *Verdict) (names []string, took map[string]int64) {
-		took = map[string]int64{}
-		for _, p := range v.Phases {
-			if _, ok := took[p.Name]; !ok {
-				names = append(names, p.Name)
-			}
-			took[p.Name] += p.DurationMillis
-		}
-		return names, took
-	}
-	namesA, inA := sum(a)
-	namesB, inB := sum(b)
+	namesA, inA := phaseTimes(a)
+	namesB, inB := phaseTimes(b)
 	for _, name := range namesB {
 		if _, ok := inA[name]; !ok {
 			namesA = append(namesA, name)
@@ -336,197 +286,4 @@ func (d *Difference) times(a, b *Verdict) {
 			add("claim "+string(r.ID), r.DurationMillis, tb)
 		}
 	}
-}
-
-// notable are the times worth a reader's attention: the run and its phases,
-// and claims that became at least a second and half again slower or faster.
-func (d *Difference) notable() []TimeChange {
-	var out []TimeChange
-	for _, t := range d.Times {
-		long, brief := max(t.AMillis, t.BMillis), min(t.AMillis, t.BMillis)
-		if !strings.HasPrefix(t.What, "claim ") || (brief > 0 && long-brief >= 1000 && 2*long >= 3*brief) {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-// Summary is the difference in one sentence.
-func (d *Difference) Summary() string {
-	if d.Same {
-		return "Same: no verdict turned, no claim is new or gone, no value moved."
-	}
-	var parts []string
-	for _, p := range []struct {
-		n        int
-		one, few string
-	}{
-		{len(d.Turned), "verdict turned", "verdicts turned"},
-		{len(d.New), "claim is new", "claims are new"},
-		{len(d.Gone), "claim is gone", "claims are gone"},
-		{len(d.Moved), "value moved", "values moved"},
-	} {
-		switch {
-		case p.n == 1:
-			parts = append(parts, "1 "+p.one)
-		case p.n > 1:
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.few))
-		}
-	}
-	return "Different: " + strings.Join(parts, ", ") + "."
-}
-
-// WriteJSON writes the difference for programs.
-func (d *Difference) WriteJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(d)
-}
-
-// WriteText writes the difference for people.
-func (d *Difference) WriteText(w io.Writer, opts TextOptions) error {
-	if opts.Width == 0 {
-		opts.Width = 100
-	}
-	opts.Width = max(opts.Width, 80)
-	t := &text{opts: opts}
-	colour := colourRed
-	if d.Same {
-		colour = colourGreen
-	}
-	for _, side := range []struct {
-		name string
-		r    RunRef
-	}{{"A", d.A}, {"B", d.B}} {
-		istio := ""
-		if side.r.Istio != "" {
-			istio = ", Istio " + side.r.Istio
-		}
-		t.indent(side.name+"  ", "   ", fmt.Sprintf("%s%s, %s (exit %d)", side.r.ID, istio, side.r.Result.Words(), side.r.ExitCode))
-	}
-	t.rule("─")
-	for _, l := range wrap(d.Summary(), opts.Width) {
-		t.line(t.paint(colour, l))
-	}
-	section := func(title string, n int) bool {
-		if n > 0 {
-			t.line("")
-			t.line(t.paint(colourBold, title))
-		}
-		return n > 0
-	}
-	if section("VERSIONS", len(d.Versions)) {
-		for _, c := range d.Versions {
-			t.indent("  "+pad(c.What, 12), strings.Repeat(" ", 14), orNone(c.A)+" → "+orNone(c.B))
-		}
-	}
-	for _, group := range []struct {
-		title string
-		turns []Turn
-	}{{"TURNED", d.Turned}, {"NEW", d.New}, {"GONE", d.Gone}} {
-		section(group.title, len(group.turns))
-		for _, turn := range group.turns {
-			t.line("  " + t.paint(turn.colour(), clean(string(turn.Claim)+"  "+turn.arrow())))
-			t.indent("    ", "    ", turn.Statement)
-			if turn.B != "" {
-				t.indent("    ", "    ", turn.Reason)
-			}
-		}
-	}
-	for _, group := range []struct {
-		title string
-		moves []Move
-	}{{"VALUES THAT MOVED", d.Moved}, {"VALUES THAT MOVED AS EXPECTED", d.Followed}} {
-		section(group.title, len(group.moves))
-		for _, m := range group.moves {
-			t.indent("  ", "    ", fmt.Sprintf("%s, %s: %s", m.Claim, m.Where, m.Name))
-			t.indent("      ", "        ", short(m.A)+" → "+short(m.B))
-		}
-	}
-	if times := d.notable(); section("TIME", len(times)) {
-		for _, c := range times {
-			t.line("  " + pad(clean(c.What), 24) + padLeft(duration(c.AMillis), 10) + " → " + duration(c.BMillis))
-		}
-	}
-	_, err := io.WriteString(w, t.b.String())
-	return err
-}
-
-func (t Turn) arrow() string {
-	switch {
-	case t.A == "":
-		return string(t.B) + t.against(t.B)
-	case t.B == "":
-		return "was " + string(t.A)
-	}
-	return fmt.Sprintf("%s → %s", t.A, t.B) + t.against(t.B)
-}
-
-func (t Turn) against(v claim.Verdict) string {
-	if v != t.Expected {
-		return fmt.Sprintf(" (expected %s)", t.Expected)
-	}
-	return ""
-}
-
-func (t Turn) colour() string {
-	if t.B == t.Expected {
-		return colourGreen
-	}
-	return colourRed
-}
-
-func orNone(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
-}
-
-// WriteMarkdown writes the difference for a CI job's page.
-func (d *Difference) WriteMarkdown(w io.Writer) error {
-	var b strings.Builder
-	fmt.Fprintf(&b, "## %s %s\n\n", mark(d.Same, false), md(d.Summary()))
-	fmt.Fprintf(&b, "`%s` (%s) → `%s` (%s)\n", code(d.A.ID), d.A.Result.Words(), code(d.B.ID), d.B.Result.Words())
-	table := func(title string, header ...string) func(cells ...string) {
-		started := false
-		return func(cells ...string) {
-			if !started {
-				fmt.Fprintf(&b, "\n### %s\n\n", title)
-				mdRow(&b, header, len(header))
-				b.WriteString(strings.Repeat("|---", len(header)) + "|\n")
-				started = true
-			}
-			mdRow(&b, cells, len(header))
-		}
-	}
-	row := table("Versions", "", "A", "B")
-	for _, c := range d.Versions {
-		row(c.What, orNone(c.A), orNone(c.B))
-	}
-	for _, group := range []struct {
-		title string
-		turns []Turn
-	}{{"Turned", d.Turned}, {"New", d.New}, {"Gone", d.Gone}} {
-		row := table(group.title, "Claim", "Verdict", "Statement", "Reason")
-		for _, t := range group.turns {
-			row(string(t.Claim), t.arrow(), t.Statement, t.Reason)
-		}
-	}
-	for _, group := range []struct {
-		title string
-		moves []Move
-	}{{"Values that moved", d.Moved}, {"Values that moved as expected", d.Followed}} {
-		row := table(group.title, "Claim", "Where", "What", "A", "B")
-		for _, m := range group.moves {
-			row(string(m.Claim), m.Where, m.Name, short(m.A), short(m.B))
-		}
-	}
-	row = table("Time", "", "A", "B")
-	for _, c := range d.notable() {
-		row(c.What, duration(c.AMillis), duration(c.BMillis))
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
 }

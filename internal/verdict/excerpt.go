@@ -46,7 +46,7 @@ var kindTitles = map[string]string{
 }
 
 // viewEvidence reads a file and picks what shows the facts that name it.
-func viewEvidence(dir string, e Evidence, facts []Fact, decides map[string]bool) evidenceView {
+func viewEvidence(d *RunDir, e Evidence, facts []Fact, decides map[string]bool) evidenceView {
 	v := evidenceView{Evidence: e, Title: witnessTitles[e.Witness]}
 	switch {
 	case e.Kind == KindCurl:
@@ -56,7 +56,7 @@ func viewEvidence(dir string, e Evidence, facts []Fact, decides map[string]bool)
 	default:
 		v.Title += ", " + kindTitles[e.Kind]
 	}
-	raw, err := readWithin(dir, e.Path)
+	raw, err := d.ReadFile(e.Path)
 	if err != nil {
 		v.Problem = "This file cannot be shown: " + err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +66,7 @@ func viewEvidence(dir string, e Evidence, facts []Fact, decides map[string]bool)
 	}
 	v.Size = len(raw)
 	if hash(raw) != e.SHA256 {
-		v.Problem = "This file is not the one that was saved: its SHA-256 differs."
+		v.Problem = "This file was altered: its SHA-256 differs from the recorded one."
 	}
 	var lines []string
 	switch e.Kind {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -32,8 +31,9 @@ const (
 // process leaves a whole file.
 type Folder struct {
 	// Dir is the folder's path.
-	Dir string
-	now func() time.Time
+	Dir  string
+	now  func() time.Time
+	sync func(*os.File) error
 }
 
 // Create makes outDir/<run-id>, writes its verdict.json with every claim of the
@@ -70,17 +70,17 @@ func create(outDir string, run Run, selection []claim.Claim, now func() time.Tim
 	}
 	dir := filepath.Join(outDir, run.ID)
 	if err := os.MkdirAll(outDir, 0o755); err != nil {
-		return nil, fmt.Errorf("the folder for runs cannot be made: %w", err)
+		return nil, fmt.Errorf("the folder for runs cannot be created: %w", err)
 	}
 	if err := os.Mkdir(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("the run's folder cannot be made: %w", err)
+		return nil, fmt.Errorf("the run's folder cannot be created: %w", err)
 	}
 	for _, sub := range []string{FindingsDir, EvidenceDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
-			return nil, fmt.Errorf("the run's folder cannot be made: %w", err)
+			return nil, fmt.Errorf("the run's folder cannot be created: %w", err)
 		}
 	}
-	f := &Folder{Dir: dir, now: now}
+	f := &Folder{Dir: dir, now: now, sync: (*os.File).Sync}
 	v := &Verdict{Run: run, Result: Running}
 	f.fold(v, selection, nil)
 	if err := f.writeVerdict(v); err != nil {
@@ -94,7 +94,7 @@ func create(outDir string, run Run, selection []claim.Claim, now func() time.Tim
 
 // Open reads a run's folder that exists.
 func Open(dir string) (*Folder, error) {
-	f := &Folder{Dir: dir, now: time.Now}
+	f := &Folder{Dir: dir, now: time.Now, sync: (*os.File).Sync}
 	if _, err := f.Verdict(); err != nil {
 		return nil, err
 	}
@@ -116,11 +116,11 @@ func newID(start time.Time) (string, error) {
 func pointLatest(outDir, id string) error {
 	tmp := filepath.Join(outDir, ".latest-"+id)
 	if err := os.Symlink(id, tmp); err != nil {
-		return fmt.Errorf("the link to the latest run cannot be made: %w", err)
+		return fmt.Errorf("the link to the latest run cannot be created: %w", err)
 	}
 	if err := os.Rename(tmp, filepath.Join(outDir, "latest")); err != nil {
 		_ = os.Remove(tmp)
-		return fmt.Errorf("the link to the latest run cannot be made: %w", err)
+		return fmt.Errorf("the link to the latest run cannot be created: %w", err)
 	}
 	return nil
 }
@@ -132,9 +132,9 @@ func (f *Folder) Verdict() (*Verdict, error) {
 
 // ReadVerdict reads a verdict.json of this API version.
 func ReadVerdict(path string) (*Verdict, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readRunFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("no verdict: %w", err)
+		return nil, fmt.Errorf("no verdict in %s: %w", filepath.Dir(path), err)
 	}
 	var v Verdict
 	if err := decodeStrict(raw, &v); err != nil {
@@ -180,7 +180,7 @@ func (f *Folder) Record(finding Finding) error {
 			return fmt.Errorf("the finding's claim %q is not in the selection of run %s", finding.Claim, v.Run.ID)
 		}
 		path := filepath.Join(f.Dir, FindingsDir, string(finding.Claim)+".json")
-		if err := writeJSON(path, finding); err != nil {
+		if err := f.writeJSON(path, finding); err != nil {
 			return err
 		}
 		return f.rewrite(func(*Verdict) {})
@@ -240,8 +240,27 @@ func (f *Folder) fold(v *Verdict, selection []claim.Claim, findings map[claim.ID
 	v.Result = Conclude(v.Claims, v.Result)
 	v.ExitCode = v.Result.ExitCode()
 	if v.Message == "" && v.Result != Green && v.Result != Running {
-		v.Message = strings.ToUpper(v.Result.Words()[:1]) + v.Result.Words()[1:] + ". " + v.Totals.sentence()
+		v.Message = v.summary()
 	}
+}
+
+// summary is the message of a run that gave none.
+func (v *Verdict) summary() string {
+	words := v.Result.Words()
+	return strings.ToUpper(words[:1]) + words[1:] + ". " + v.Totals.sentence()
+}
+
+// ownMessage is the message where it says more than the outcome and the totals.
+func (v *Verdict) ownMessage() string {
+	if v.Message == v.summary() {
+		return ""
+	}
+	return v.Message
+}
+
+// allExpected reports whether every claim was judged as expected.
+func (t Totals) allExpected() bool {
+	return t.Claims > 0 && t.Unexpected+t.Inconclusive+t.NotRun == 0
 }
 
 // sentence says why a run that came to its end is not green.
@@ -258,7 +277,7 @@ func (t Totals) sentence() string {
 		}
 	}
 	if len(parts) == 0 {
-		return fmt.Sprintf("All %s judged as expected.", plural(t.Claims, "claim"))
+		return "Every claim came out as expected."
 	}
 	return fmt.Sprintf("Of %s: %s.", plural(t.Claims, "claim"), strings.Join(parts, ", "))
 }
@@ -294,32 +313,16 @@ func (r Result) claim() claim.Claim {
 
 // Findings reads every finding that was recorded.
 func (f *Folder) Findings() (map[claim.ID]Finding, error) {
-	dir := filepath.Join(f.Dir, FindingsDir)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the findings cannot be listed: %w", err)
+	d, err := OpenRun(f.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("the run's folder cannot be opened: %w", err)
 	}
-	findings := map[claim.ID]Finding{}
-	for _, e := range entries {
-		id, isFinding := strings.CutSuffix(e.Name(), ".json")
-		if !isFinding || strings.HasPrefix(id, ".") {
-			continue // a temporary file of a process that was killed
-		}
-		raw, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("a finding cannot be read: %w", err)
-		}
-		var finding Finding
-		if err := decodeStrict(raw, &finding); err != nil {
-			return nil, fmt.Errorf("%s is not a finding: %w", filepath.Join(dir, e.Name()), err)
-		}
-		findings[claim.ID(id)] = finding
-	}
-	return findings, nil
+	defer d.Close()
+	return d.findings()
 }
 
 func (f *Folder) writeVerdict(v *Verdict) error {
-	return writeJSON(filepath.Join(f.Dir, VerdictFile), v)
+	return f.writeJSON(filepath.Join(f.Dir, VerdictFile), v)
 }
 
 // locked runs fn while no other process or goroutine changes the folder.
@@ -339,40 +342,6 @@ func (f *Folder) locked(fn func() error) (err error) {
 		}
 	}
 	return fn()
-}
-
-func writeJSON(path string, value any) error {
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return fmt.Errorf("%s cannot be encoded: %w", path, err)
-	}
-	return writeAtomic(path, []byte(b.String()))
-}
-
-// writeAtomic replaces a file whole, or leaves it as it was.
-func writeAtomic(path string, content []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".tmp-*")
-	if err != nil {
-		return fmt.Errorf("%s cannot be written: %w", path, err)
-	}
-	_, err = tmp.Write(content)
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-		return fmt.Errorf("%s cannot be written: %w", path, err)
-	}
-	return nil
 }
 
 // decodeStrict decodes one JSON value and nothing else; an unknown field is an

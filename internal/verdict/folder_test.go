@@ -90,7 +90,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"no claims", t.TempDir(), nil, "at least one claim"},
 		{"a claim twice", t.TempDir(), []claim.Claim{two[0], two[0]}, "selected twice"},
 		{"an id that leaves the folder", t.TempDir(), []claim.Claim{{ID: "../x"}}, "cannot name a file"},
-		{"a folder that cannot be", file, two, "cannot be made"},
+		{"a folder that cannot be", file, two, "cannot be created"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -329,4 +329,9 @@ func TestUpdateMeasuresTimes(t *testing.T) {
 	if v.Phases[1].Start != sampleStart.Add(400*time.Millisecond) {
 		t.Errorf("the second phase starts at %s", v.Phases[1].Start)
 	}
+}
+
+// writeJSON writes a file as a run's folder has it.
+func writeJSON(path string, value any) error {
+	return (&Folder{sync: func(*os.File) error { return nil }}).writeJSON(path, value)
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/onsi/ginkgo/v2/reporters"
+
 	"twohop/internal/claim"
 )
 
@@ -58,14 +60,14 @@ func TestHTMLAnswersANewcomer(t *testing.T) {
 		"statement":            "Hop 1 is mesh mTLS: a DestinationRule and a Gateway server, both ISTIO_MUTUAL, as a pair.",
 		"reason":               "hop 2 on SIMPLE with the same CA",
 		"a deciding fact":      `<tr class="no decides">`,
-		"the control's change": "<b>Changed</b> drop tls from the hop-1 DestinationRule",
+		"the control's change": "<b>Change:</b> drop tls from the hop-1 DestinationRule",
 		"a marked value":       "<mark>http_code: 200</mark>",
 		"who saw it":           "Partner, log",
 		"how to see it again":  "reproduce/S1.sh",
 		"an image's digest":    "sha256:abab",
 		"the picture's limit":  "max connections 77",
 		"a claim's own table":  "NC cluster_not_found",
-		"an absence":           "this witness saw nothing of it",
+		"an absence":           "this witness recorded nothing",
 		"token":                "<code>t0000000000a1</code>",
 	} {
 		if !strings.Contains(html, want) {
@@ -172,7 +174,7 @@ func TestHostileTextStaysText(t *testing.T) {
 	var junit, markdown, metrics bytes.Buffer
 	if err := WriteJUnit(&junit, v); err != nil {
 		t.Error(err)
-	} else if err := xml.Unmarshal(junit.Bytes(), &junitSuites{}); err != nil {
+	} else if err := xml.Unmarshal(junit.Bytes(), &reporters.JUnitTestSuites{}); err != nil {
 		t.Errorf("junit.xml of hostile values: %v", err)
 	}
 	if err := WriteMarkdown(&markdown, v); err != nil || strings.Contains(markdown.String(), "<img") {
@@ -219,7 +221,7 @@ func TestHTMLShowsWhatIsMissingOrAltered(t *testing.T) {
 		t.Fatal(err)
 	}
 	html := renderHTML(t, v, f.Dir)
-	for _, want := range []string{"This file is missing.", "This file is not the one that was saved"} {
+	for _, want := range []string{"This file is missing.", "This file was altered"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the report does not say %q", want)
 		}

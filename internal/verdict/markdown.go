@@ -4,14 +4,16 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"twohop/internal/claim"
 )
 
 // WriteMarkdown writes a summary for a CI job's page.
 func WriteMarkdown(w io.Writer, v *Verdict) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## %s Twohop: %s\n\n", mark(v.Result == Green, v.Result == Different || v.Result == Failed), v.Result.Words())
-	if v.Message != "" {
-		fmt.Fprintf(&b, "%s\n\n", md(v.Message))
+	if m := v.ownMessage(); m != "" {
+		fmt.Fprintf(&b, "%s\n\n", md(m))
 	}
 	fmt.Fprintf(&b, "%s. %s.\n\n", strings.Join(totalParts(v.Totals), ", "), md(strings.Join(environment(v.Run), ", ")))
 	fmt.Fprintf(&b, "Run `%s`, %s, %s, exit code %d.\n\n", code(v.Run.ID),
@@ -38,7 +40,14 @@ func WriteMarkdown(w io.Writer, v *Verdict) error {
 		fmt.Fprintf(&b, "\n<details%s><summary><b>%s</b> %s</summary>\n\n%s\n",
 			openAttribute(!r.AsExpected()), md(string(r.ID)), r.Verdict, md(r.Reason))
 		if r.Lesson != "" {
-			fmt.Fprintf(&b, "\n%s\n", md(r.Lesson))
+			fmt.Fprintf(&b, "\nLesson: %s\n", md(r.Lesson))
+		}
+		b.WriteString("\n</details>\n")
+	}
+	for _, group := range notRunGroups(v.Claims) {
+		fmt.Fprintf(&b, "\n<details open><summary><b>%s</b> %s</summary>\n\n%s\n", md(group.title()), claim.NotRun, md(group.reason))
+		if len(group.ids) > 1 {
+			fmt.Fprintf(&b, "\n%s\n", md(strings.Join(group.ids, ", ")))
 		}
 		b.WriteString("\n</details>\n")
 	}

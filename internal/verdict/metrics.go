@@ -1,9 +1,10 @@
 package verdict
 
 import (
-	"fmt"
 	"io"
-	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"twohop/internal/claim"
 )
@@ -12,90 +13,95 @@ import (
 // are in seconds. Each claim has one series for each verdict, of which exactly
 // one is 1, so that a turned verdict shows as a step.
 func WriteMetrics(w io.Writer, v *Verdict) error {
-	var b strings.Builder
-	family := func(name, kind, unit, help string) {
-		fmt.Fprintf(&b, "# TYPE %s %s\n", name, kind)
-		if unit != "" {
-			fmt.Fprintf(&b, "# UNIT %s %s\n", name, unit)
-		}
-		fmt.Fprintf(&b, "# HELP %s %s\n", name, help)
-	}
-	r := v.Run
-
-	family("twohop_run", "info", "", "What was judged, and by which harness.")
-	fmt.Fprintf(&b, "twohop_run_info%s 1\n", labels(
-		"id", r.ID, "istio", r.Istio, "kubernetes", r.Kubernetes, "envoy", r.Envoy,
-		"lane", r.Lane, "harness", r.HarnessCommit))
-	family("twohop_run_outcome", "gauge", "", "The run's outcome: 1 for the one it had.")
-	for _, o := range []Outcome{Green, Different, Failed, Inconclusive, Interrupted, Running} {
-		fmt.Fprintf(&b, "twohop_run_outcome%s %d\n", labels("outcome", string(o)), one(o == v.Result))
-	}
-	family("twohop_run_exit_code", "gauge", "", "The run's exit code.")
-	fmt.Fprintf(&b, "twohop_run_exit_code %d\n", v.ExitCode)
-	family("twohop_run_start_timestamp_seconds", "gauge", "seconds", "When the run started.")
-	fmt.Fprintf(&b, "twohop_run_start_timestamp_seconds %.3f\n", float64(r.Start.UnixMilli())/1000)
-	family("twohop_run_duration_seconds", "gauge", "seconds", "How long the run took.")
-	fmt.Fprintf(&b, "twohop_run_duration_seconds %s\n", seconds(r.DurationMillis))
-
-	family("twohop_phase_duration_seconds", "gauge", "seconds", "How long each phase of the run took.")
-	var phases []string
-	took := map[string]int64{}
-	for _, p := range v.Phases {
-		if _, seen := took[p.Name]; !seen {
-			phases = append(phases, p.Name)
-		}
-		took[p.Name] += p.DurationMillis
-	}
-	for _, name := range phases {
-		fmt.Fprintf(&b, "twohop_phase_duration_seconds%s %s\n", labels("phase", name), seconds(took[name]))
-	}
-
-	family("twohop_claims", "gauge", "", "How many claims came out each way.")
-	t := v.Totals
-	for _, c := range []struct {
-		verdict claim.Verdict
-		n       int
-	}{{claim.Supported, t.Supported}, {claim.Refuted, t.Refuted}, {claim.Inconclusive, t.Inconclusive}, {claim.NotRun, t.NotRun}} {
-		fmt.Fprintf(&b, "twohop_claims%s %d\n", labels("verdict", string(c.verdict)), c.n)
-	}
-	family("twohop_claim_verdict", "gauge", "", "A claim's verdict: 1 for the one it had.")
-	for _, r := range v.Claims {
-		for _, verdict := range []claim.Verdict{claim.Supported, claim.Refuted, claim.Inconclusive, claim.NotRun} {
-			fmt.Fprintf(&b, "twohop_claim_verdict%s %d\n",
-				labels("claim", string(r.ID), "chapter", string(r.Chapter), "verdict", string(verdict)), one(r.Verdict == verdict))
+	for _, f := range append(runMetrics(v), claimMetrics(v)...) {
+		if _, err := expfmt.MetricFamilyToOpenMetrics(w, f.MetricFamily, expfmt.WithUnit()); err != nil {
+			return err
 		}
 	}
-	family("twohop_claim_as_expected", "gauge", "", "1 where the claim was judged and its verdict is the expected one.")
-	for _, r := range v.Claims {
-		fmt.Fprintf(&b, "twohop_claim_as_expected%s %d\n",
-			labels("claim", string(r.ID), "chapter", string(r.Chapter), "expected", string(r.Expected)), one(r.AsExpected()))
-	}
-	family("twohop_claim_duration_seconds", "gauge", "seconds", "How long a claim took, with its control; absent where it did not run.")
-	for _, r := range v.Claims {
-		if r.Claim != "" {
-			fmt.Fprintf(&b, "twohop_claim_duration_seconds%s %s\n",
-				labels("claim", string(r.ID), "chapter", string(r.Chapter)), seconds(r.DurationMillis))
-		}
-	}
-	b.WriteString("# EOF\n")
-	_, err := io.WriteString(w, b.String())
+	_, err := expfmt.FinalizeOpenMetrics(w)
 	return err
 }
 
-// labels takes names and values in turn and leaves out empty values.
-func labels(pairs ...string) string {
-	var parts []string
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			parts = append(parts, fmt.Sprintf(`%s="%s"`, pairs[i], labelEscapes.Replace(clean(pairs[i+1]))))
-		}
+func runMetrics(v *Verdict) []family {
+	r := v.Run
+	info := gauges("twohop_run_info", "", "The versions under test and the harness's commit.")
+	info.add(1, "id", r.ID, "istio", r.Istio, "kubernetes", r.Kubernetes, "envoy", r.Envoy, "lane", r.Lane, "harness", r.HarnessCommit)
+	outcome := gauges("twohop_run_outcome", "", "1 for the run's outcome, 0 for the others.")
+	for _, o := range []Outcome{Green, Different, Failed, Inconclusive, Interrupted, Running} {
+		outcome.add(one(o == v.Result), "outcome", string(o))
 	}
-	return "{" + strings.Join(parts, ",") + "}"
+	code := gauges("twohop_run_exit_code", "", "The run's exit code.")
+	code.add(float64(v.ExitCode))
+	start := gauges("twohop_run_start_timestamp_seconds", "seconds", "Start of the run, in Unix time.")
+	start.add(seconds(r.Start.UnixMilli()))
+	took := gauges("twohop_run_duration_seconds", "seconds", "Duration of the run.")
+	took.add(seconds(r.DurationMillis))
+	phase := gauges("twohop_phase_duration_seconds", "seconds", "Duration of each phase of the run.")
+	names, millis := phaseTimes(v)
+	for _, name := range names {
+		phase.add(seconds(millis[name]), "phase", name)
+	}
+	return []family{info, outcome, code, start, took, phase}
 }
 
-var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+func claimMetrics(v *Verdict) []family {
+	t := v.Totals
+	count := gauges("twohop_claims", "", "Claims by verdict.")
+	count.add(float64(t.Supported), "verdict", string(claim.Supported))
+	count.add(float64(t.Refuted), "verdict", string(claim.Refuted))
+	count.add(float64(t.Inconclusive), "verdict", string(claim.Inconclusive))
+	count.add(float64(t.NotRun), "verdict", string(claim.NotRun))
+	verdicts := gauges("twohop_claim_verdict", "", "1 for the claim's verdict, 0 for the others.")
+	expected := gauges("twohop_claim_as_expected", "", "1 if the claim's verdict is the expected one.")
+	took := gauges("twohop_claim_duration_seconds", "seconds", "Duration of a claim and its control; absent if it did not run.")
+	for _, r := range v.Claims {
+		id, chapter := string(r.ID), string(r.Chapter)
+		for _, verdict := range []claim.Verdict{claim.Supported, claim.Refuted, claim.Inconclusive, claim.NotRun} {
+			verdicts.add(one(r.Verdict == verdict), "claim", id, "chapter", chapter, "verdict", string(verdict))
+		}
+		expected.add(one(r.AsExpected()), "claim", id, "chapter", chapter, "expected", string(r.Expected))
+		if r.Claim != "" {
+			took.add(seconds(r.DurationMillis), "claim", id, "chapter", chapter)
+		}
+	}
+	return []family{count, verdicts, expected, took}
+}
 
-func one(yes bool) int {
+// family is a metric family of gauges.
+type family struct{ *dto.MetricFamily }
+
+func gauges(name, unit, help string) family {
+	f := family{&dto.MetricFamily{Name: &name, Help: &help, Type: dto.MetricType_GAUGE.Enum()}}
+	if unit != "" {
+		f.Unit = &unit
+	}
+	return f
+}
+
+// add takes a label's name and value in turn and leaves out empty values.
+func (f family) add(value float64, labels ...string) {
+	m := &dto.Metric{Gauge: &dto.Gauge{Value: &value}}
+	for i := 0; i+1 < len(labels); i += 2 {
+		if text := clean(labels[i+1]); text != "" {
+			m.Label = append(m.Label, &dto.LabelPair{Name: &labels[i], Value: &text})
+		}
+	}
+	f.Metric = append(f.Metric, m)
+}
+
+// phaseTimes adds up the phases of each name, in the order in which they began.
+func phaseTimes(v *Verdict) (names []string, millis map[string]int64) {
+	millis = map[string]int64{}
+	for _, p := range v.Phases {
+		if _, seen := millis[p.Name]; !seen {
+			names = append(names, p.Name)
+		}
+		millis[p.Name] += p.DurationMillis
+	}
+	return names, millis
+}
+
+func one(yes bool) float64 {
 	if yes {
 		return 1
 	}

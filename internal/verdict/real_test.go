@@ -92,7 +92,7 @@ func TestARealRunFoldsVerifiesAndRenders(t *testing.T) {
 		"the flag of a refused request":   "response_flags: UC",
 		"the partner's error":             "client sent no required SSL certificate",
 		"istiod's words":                  "not authorized",
-		"the witness that saw nothing":    "no line: this witness saw nothing of it",
+		"the witness that saw nothing":    "no line: this witness recorded nothing",
 		"a step to see the claim by hand": "make up",
 	} {
 		if !strings.Contains(html, want) {
@@ -103,7 +103,7 @@ func TestARealRunFoldsVerifiesAndRenders(t *testing.T) {
 		t.Errorf("the report has %d bytes", len(html))
 	}
 	for _, r := range v.Claims {
-		c := viewClaim(r, f.Dir)
+		c := viewClaim(r, openRun(t, f.Dir))
 		for _, p := range c.Probes {
 			if p.Token == "" || len(p.Witness) != 4 {
 				t.Errorf("%s, %s: %d witnesses of token %q, want curl, sidecar, gateway and partner", r.ID, p.Title, len(p.Witness), p.Token)

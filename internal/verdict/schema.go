@@ -5,7 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 
@@ -69,9 +69,9 @@ func SchemaProblems(raw []byte) ([]string, error) {
 
 // ValidateFile validates a verdict.json on disk against the schema.
 func ValidateFile(path string) error {
-	raw, err := os.ReadFile(path)
+	raw, err := readRunFile(path)
 	if err != nil {
-		return fmt.Errorf("no verdict: %w", err)
+		return fmt.Errorf("no verdict in %s: %w", filepath.Dir(path), err)
 	}
 	problems, err := SchemaProblems(raw)
 	if err != nil {

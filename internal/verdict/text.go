@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"al.essio.dev/pkg/shellescape"
 
 	"twohop/internal/claim"
 )
@@ -52,14 +51,18 @@ type text struct {
 	idCol int
 }
 
-// WriteText writes the verdict as a table for people: the claims, then the
-// reasons that need reading, then the claims' own tables.
-func WriteText(w io.Writer, v *Verdict, opts TextOptions) error {
+func newText(opts TextOptions) *text {
 	if opts.Width == 0 {
 		opts.Width = 100
 	}
 	opts.Width = max(opts.Width, 80)
-	t := &text{opts: opts, idCol: len("CLAIM")}
+	return &text{opts: opts, idCol: len("CLAIM")}
+}
+
+// WriteText writes the verdict as a table for people: the claims, then the
+// reasons that need reading, then the claims' own tables.
+func WriteText(w io.Writer, v *Verdict, opts TextOptions) error {
+	t := newText(opts)
 	for _, r := range v.Claims {
 		t.idCol = max(t.idCol, width(string(r.ID)))
 	}
@@ -80,6 +83,17 @@ func (t *text) paint(colour, s string) string {
 		return s
 	}
 	return "\x1b[" + colour + "m" + s + "\x1b[0m"
+}
+
+// indent writes a paragraph, its first line after first and the rest after rest.
+func (t *text) indent(first, rest, s string) {
+	for i, l := range wrap(clean(s), t.opts.Width-width(rest)) {
+		if i == 0 {
+			t.line(first + l)
+		} else {
+			t.line(rest + l)
+		}
+	}
 }
 
 func (t *text) rule(char string) { t.line(t.paint(colourDim, strings.Repeat(char, t.opts.Width))) }
@@ -139,7 +153,7 @@ func environment(r Run) []string {
 	}
 	add("domain", r.Domain)
 	if len(parts) == 0 {
-		parts = append(parts, "environment unknown: the run ended before it was seen")
+		parts = append(parts, "environment unknown: the run ended before it was read")
 	}
 	return parts
 }
@@ -223,8 +237,8 @@ func (t *text) totals(v *Verdict) {
 	for _, l := range joinWrapped(totalParts(v.Totals), " · ", t.opts.Width) {
 		t.line(t.paint(outcomeColour(v.Result), l))
 	}
-	if v.Message != "" {
-		t.indent("", "", v.Message)
+	if m := v.ownMessage(); m != "" {
+		t.indent("", "", m)
 	}
 }
 
@@ -244,46 +258,10 @@ func totalParts(n Totals) []string {
 	if n.Unexpected > 0 {
 		return append(parts, fmt.Sprintf("%d not as expected", n.Unexpected))
 	}
-	if n.Inconclusive+n.NotRun == 0 && n.Claims > 0 {
-		parts = append(parts, "each as expected")
+	if n.allExpected() {
+		parts = append(parts, "all as expected")
 	}
 	return parts
-}
-
-// NeedsReading reports whether a result's reason belongs under the table: it
-// is refuted, inconclusive or not as expected.
-func (r Result) NeedsReading() bool {
-	return r.Unexpected() || r.Verdict == claim.Refuted || r.Verdict == claim.Inconclusive
-}
-
-func (t *text) reasons(v *Verdict) {
-	title := false
-	for _, r := range v.Claims {
-		if !r.NeedsReading() {
-			continue
-		}
-		if !title {
-			t.line("")
-			t.line(t.paint(colourBold, "WHY"))
-			title = true
-		}
-		t.line("")
-		head := fmt.Sprintf("%s  %s", clean(string(r.ID)), r.Verdict)
-		switch {
-		case r.Unexpected():
-			head += fmt.Sprintf(", expected %s", r.Expected)
-		case r.AsExpected():
-			head += ", as expected"
-		}
-		t.line("  " + t.paint(resultColour(r), head))
-		t.indent("    ", "    ", r.Reason)
-		if r.Lesson != "" {
-			t.indent("    ", "    ", "Lesson: "+r.Lesson)
-		}
-		if r.Reproduce != "" {
-			t.indent("    ", "    ", "See it again: "+r.Reproduce)
-		}
-	}
 }
 
 func (t *text) tables(v *Verdict) {
@@ -298,97 +276,6 @@ func (t *text) tables(v *Verdict) {
 	}
 }
 
-// table writes a claim's own table, its cells wrapped so that it fits.
-func (t *text) table(table *Table) {
-	cols := len(table.Header)
-	for _, row := range table.Rows {
-		cols = max(cols, len(row))
-	}
-	if cols == 0 {
-		return
-	}
-	cell := func(row []string, i int) string {
-		if i < len(row) {
-			return clean(row[i])
-		}
-		return ""
-	}
-	widths := columnWidths(table, cols, t.opts.Width-2-2*(cols-1))
-	write := func(row []string, colour string) {
-		cells, height := make([][]string, cols), 1
-		for i := range cols {
-			cells[i] = wrap(cell(row, i), widths[i])
-			height = max(height, len(cells[i]))
-		}
-		for y := range height {
-			var b strings.Builder
-			b.WriteString("  ")
-			for i := range cols {
-				piece := ""
-				if y < len(cells[i]) {
-					piece = cells[i][y]
-				}
-				b.WriteString(pad(piece, widths[i]) + "  ")
-			}
-			s := strings.TrimRight(b.String(), " ")
-			if colour != "" {
-				s = t.paint(colour, s)
-			}
-			t.line(s)
-		}
-	}
-	write(table.Header, colourDim)
-	rules := make([]string, cols)
-	for i := range cols {
-		rules[i] = strings.Repeat("─", widths[i])
-	}
-	write(rules, colourDim)
-	for _, row := range table.Rows {
-		write(row, "")
-	}
-}
-
-// columnWidths gives each column what it needs, and takes from the widest until
-// the table fits into total columns: from those that have room beyond their
-// longest word first, so that words are cut only where nothing else is left.
-func columnWidths(table *Table, cols, total int) []int {
-	widths, words := make([]int, cols), make([]int, cols)
-	for _, row := range append([][]string{table.Header}, table.Rows...) {
-		for i, c := range row {
-			widths[i] = max(widths[i], width(clean(c)))
-			for _, word := range strings.Fields(clean(c)) {
-				words[i] = max(words[i], width(word))
-			}
-		}
-	}
-	const least = 6
-	widest := func(room func(i int) bool) int {
-		found := -1
-		for i, w := range widths {
-			if room(i) && (found < 0 || w > widths[found]) {
-				found = i
-			}
-		}
-		return found
-	}
-	for sum := 0; ; sum = 0 {
-		for _, w := range widths {
-			sum += w
-		}
-		if sum <= total {
-			return widths
-		}
-		i := widest(func(i int) bool { return widths[i] > max(words[i], least) })
-		if i < 0 {
-			i = widest(func(i int) bool { return widths[i] > least })
-		}
-		if i < 0 {
-			return widths
-		}
-		widths[i]--
-	}
-}
-
 func (t *text) footer(v *Verdict) {
 	if t.opts.Dir == "" {
 		return
@@ -397,145 +284,11 @@ func (t *text) footer(v *Verdict) {
 	t.rule("─")
 	t.line("Files   " + clean(t.opts.Dir))
 	for _, f := range [][2]string{
-		{"report.html", "the whole report, with the evidence"},
-		{"verdict.json", "the same for programs"},
-		{EvidenceDir + "/", "what was seen, before it was parsed"},
+		{"report.html", "the full report, with the evidence"},
+		{VerdictFile, "the same, for programs"},
+		{EvidenceDir + "/", "the raw evidence, saved before it was parsed"},
 	} {
 		t.line("        " + pad(f[0], 14) + t.paint(colourDim, f[1]))
 	}
-	t.line("Check   twohop verify-run " + clean(t.opts.Dir))
-}
-
-// indent writes a paragraph, its first line after first and the rest after rest.
-func (t *text) indent(first, rest, s string) {
-	for i, l := range wrap(clean(s), t.opts.Width-width(rest)) {
-		if i == 0 {
-			t.line(first + l)
-		} else {
-			t.line(rest + l)
-		}
-	}
-}
-
-// clean makes a value safe for one line of a terminal: a log line may carry
-// escape sequences, and they stay text.
-func clean(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || r == '\t' || r == '\r':
-			b.WriteByte(' ')
-		case r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
-			fmt.Fprintf(&b, "\\u%04x", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-// wrap breaks s into lines of at most n columns; a word that is longer is cut.
-func wrap(s string, n int) []string {
-	n = max(n, 1)
-	var lines []string
-	line := ""
-	for _, word := range strings.Fields(s) {
-		for width(word) > n {
-			room := n
-			if line != "" {
-				room = n - width(line) - 1
-			}
-			// Cutting a long word is right only where the rest of the line is worth filling.
-			if line != "" && room < n/2 {
-				lines, line = append(lines, line), ""
-				continue
-			}
-			head, tail := cut(word, room)
-			if line != "" {
-				head = line + " " + head
-			}
-			lines, line, word = append(lines, head), "", tail
-		}
-		switch {
-		case line == "":
-			line = word
-		case width(line)+1+width(word) <= n:
-			line += " " + word
-		default:
-			lines, line = append(lines, line), word
-		}
-	}
-	if line != "" || len(lines) == 0 {
-		lines = append(lines, line)
-	}
-	return lines
-}
-
-// joinWrapped joins parts with sep into lines of at most n columns, breaking
-// between parts.
-func joinWrapped(parts []string, sep string, n int) []string {
-	var lines []string
-	line := ""
-	for _, p := range parts {
-		switch {
-		case line == "":
-			line = p
-		case width(line)+width(sep)+width(p) <= n:
-			line += sep + p
-		default:
-			lines, line = append(lines, line), p
-		}
-	}
-	return append(lines, line)
-}
-
-func cut(s string, n int) (head, tail string) {
-	w := 0
-	for i, r := range s {
-		if w += runeWidth(r); w > n && i > 0 {
-			return s[:i], s[i:]
-		}
-	}
-	return s, ""
-}
-
-func pad(s string, n int) string     { return s + strings.Repeat(" ", max(0, n-width(s))) }
-func padLeft(s string, n int) string { return strings.Repeat(" ", max(0, n-width(s))) + s }
-
-// width is how many columns a terminal gives s. East Asian wide characters,
-// which the guide's quotes may hold, take two.
-func width(s string) int {
-	n := 0
-	for _, r := range s {
-		n += runeWidth(r)
-	}
-	return n
-}
-
-func runeWidth(r rune) int {
-	switch {
-	case unicode.Is(unicode.Mn, r):
-		return 0
-	case r >= 0x1100 && unicode.In(r, unicode.Hangul, unicode.Han, unicode.Hiragana, unicode.Katakana):
-		return 2
-	case r >= 0x3000 && r <= 0x303e, r >= 0xff01 && r <= 0xff60, r >= 0x1f300 && r <= 0x1faff:
-		return 2
-	}
-	return 1
-}
-
-// duration is a time as people read it: 320 ms, 4.2 s, 1 m 05 s, 1 h 02 m.
-func duration(millis int64) string {
-	d := time.Duration(millis) * time.Millisecond
-	switch {
-	case d < time.Second:
-		return fmt.Sprintf("%d ms", millis)
-	case d < 59950*time.Millisecond:
-		return fmt.Sprintf("%.1f s", d.Seconds())
-	case d < time.Hour:
-		d = d.Round(time.Second)
-		return fmt.Sprintf("%d m %02d s", int(d.Minutes()), int(d.Seconds())%60)
-	}
-	d = d.Round(time.Minute)
-	return fmt.Sprintf("%d h %02d m", int(d.Hours()), int(d.Minutes())%60)
+	t.line("Check   twohop verify-run " + shellescape.Quote(clean(t.opts.Dir)))
 }

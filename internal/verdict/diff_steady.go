@@ -1,0 +1,44 @@
+package verdict
+
+import (
+	"regexp"
+	"strings"
+)
+
+// unsteady is what differs between any two runs of the same thing.
+var unsteady = []struct {
+	pattern *regexp.Regexp
+	becomes string
+}{
+	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?`), "<time>"},
+	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "<uuid>"},
+	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b`), "<address>"},
+	{regexp.MustCompile(`\bt[0-9a-f]{12}\b`), "<token>"},
+	{regexp.MustCompile(`-[0-9a-f]{8,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-<pod>"},
+	{regexp.MustCompile(`\b([0-9a-fA-F]{2}:){7,}[0-9a-fA-F]{2}\b`), "<hex>"},
+	{regexp.MustCompile(`-----BEGIN%20CERTIFICATE-----[^"]*`), "<certificate>"},
+	{regexp.MustCompile(`\b[0-9a-f]{16,}\b|\b[0-9A-F]{16,}\b`), "<hex>"},
+	// Shorter ones only with both letters and digits: 4294967295 is a limit.
+	{regexp.MustCompile(`\b([a-f]+[0-9]|[0-9]+[a-f])[0-9a-f]{6,}\b|\b([A-F]+[0-9]|[0-9]+[A-F])[0-9A-F]{6,}\b`), "<hex>"},
+	{regexp.MustCompile(`\b\d{13,}\b`), "<number>"},
+	// The partner's answer counts its connections and tells the time.
+	{regexp.MustCompile(`"(connection|connection_requests|msec)": ?"?[\d.]+"?`), `"$1":<number>`},
+}
+
+// steady replaces what differs between any two runs.
+func steady(s string) string {
+	for _, u := range unsteady {
+		s = u.pattern.ReplaceAllString(s, u.becomes)
+	}
+	return s
+}
+
+// alike compares two values; of texts that were cut short, as far as both go.
+func alike(a, b string) bool {
+	a, cutA := strings.CutSuffix(steady(a), "…")
+	b, cutB := strings.CutSuffix(steady(b), "…")
+	if cutA && cutB {
+		return strings.HasPrefix(a, b) || strings.HasPrefix(b, a)
+	}
+	return a == b && cutA == cutB
+}

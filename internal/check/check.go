@@ -134,6 +134,11 @@ func (t *T) ask(q observe.Question, meta observe.Meta) observe.Answer {
 	return a
 }
 
+// Ask makes an observation and returns its bytes.
+func (t *T) Ask(q observe.Question, name, kind string) []byte {
+	return t.ask(q, observe.Meta{Name: name, Kind: kind, Command: q.Key()}).Raw
+}
+
 func (t *T) askAt(q observe.Question, meta observe.Meta) (observe.Slot, observe.Answer) {
 	at := t.session.Next()
 	a, err := t.session.Source.Begin(t.ctx, at, q, meta).Answer(t.ctx)

@@ -65,6 +65,14 @@ type (
 		Role subject.Role
 		Path string
 	}
+	// PodGet asks a port of a role's pod over HTTP, through the API server.
+	PodGet struct {
+		Role subject.Role
+		Port int
+		Path string
+	}
+	// Get reads a path of the API server's.
+	Get struct{ Path string }
 	// Exec runs a command in a role's container and takes what it prints.
 	Exec struct {
 		Role      subject.Role
@@ -127,8 +135,10 @@ type (
 	}
 )
 
-func (Pods) Key() string    { return "pods" }
-func (q Admin) Key() string { return fmt.Sprintf("admin %s %s", q.Role, q.Path) }
+func (Pods) Key() string     { return "pods" }
+func (q Admin) Key() string  { return fmt.Sprintf("admin %s %s", q.Role, q.Path) }
+func (q PodGet) Key() string { return fmt.Sprintf("get %s:%d%s", q.Role, q.Port, q.Path) }
+func (q Get) Key() string    { return "get " + q.Path }
 func (q Exec) Key() string {
 	return fmt.Sprintf("exec %s %s %s", q.Role, q.Container, probe.Quote(q.Command))
 }

@@ -1,15 +1,18 @@
 package verdict
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"twohop/internal/claim"
@@ -37,66 +40,80 @@ const (
 	WitnessAPI     = "api"
 )
 
-var (
-	kinds = []string{KindClusters, KindSecrets, KindCurl, KindAccessLog, KindPartnerLog, KindText, KindYAML, KindJSON}
-	// The empty witness is for evidence that nobody in particular saw.
-	witnesses = []string{WitnessClient, WitnessSidecar, WitnessGateway, WitnessPartner, WitnessIstiod, WitnessAPI, ""}
-)
-
-// SaveEvidence writes raw bytes to evidence/<claim>/<nn>-<name> and returns the
-// entry that a finding lists. Call it before anything parses the bytes: what
-// cannot be parsed is evidence too. command is what a person would run to see
-// the same.
-func (f *Folder) SaveEvidence(id claim.ID, name, kind, witness, command string, raw []byte) (Evidence, error) {
+// SaveFile writes bytes to evidence/<claim>/<name> and returns the path within
+// the run's folder and the bytes' SHA-256. Call it before anything parses them:
+// what cannot be parsed is evidence too. Private keys are refused: they leave the
+// lab in no form. A file of that name that is there already is an error.
+func (f *Folder) SaveFile(id claim.ID, name string, raw []byte) (file, sum string, err error) {
 	if !safeName.MatchString(string(id)) {
-		return Evidence{}, fmt.Errorf("evidence for claim %q: the id cannot name a folder", id)
+		return "", "", fmt.Errorf("evidence for claim %q: the id cannot name a folder", id)
 	}
-	if !contains(kinds, kind) {
-		return Evidence{}, fmt.Errorf("evidence %q for claim %s: kind %q is none of %s", name, id, kind, strings.Join(kinds, ", "))
+	if HoldsPrivateKey(raw) {
+		return "", "", fmt.Errorf("evidence %q for claim %s holds a private key, and is not kept", name, id)
 	}
-	if !contains(witnesses, witness) {
-		return Evidence{}, fmt.Errorf("evidence %q for claim %s: witness %q is none of %s",
-			name, id, witness, strings.Join(witnesses[:len(witnesses)-1], ", "))
+	file = path.Join(EvidenceDir, string(id), fileName(name))
+	full := filepath.Join(f.Dir, filepath.FromSlash(file))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return "", "", fmt.Errorf("evidence %q for claim %s cannot be saved: %w", name, id, err)
 	}
-	dir := filepath.Join(f.Dir, EvidenceDir, string(id))
-	var path string
-	err := f.locked(func() error {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return err
-		}
-		n, err := nextNumber(dir)
-		if err != nil {
-			return err
-		}
-		path = filepath.Join(dir, fmt.Sprintf("%02d-%s", n, fileName(name)))
-		return writeAtomic(path, raw)
-	})
-	if err != nil {
-		return Evidence{}, fmt.Errorf("evidence %q for claim %s cannot be saved: %w", name, id, err)
+	if _, err := os.Lstat(full); err == nil {
+		return "", "", fmt.Errorf("evidence %q for claim %s is there already", name, id)
 	}
-	rel, err := filepath.Rel(f.Dir, path)
-	if err != nil {
-		return Evidence{}, err
+	if err := writeAtomic(full, raw); err != nil {
+		return "", "", fmt.Errorf("evidence %q for claim %s cannot be saved: %w", name, id, err)
 	}
-	return Evidence{
-		Path: filepath.ToSlash(rel), SHA256: hash(raw),
-		Command: command, Kind: kind, Witness: witness,
-	}, nil
+	return file, hash(raw), nil
 }
 
-func nextNumber(dir string) (int, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
+// OpenLog makes the file that keeps a log, by its path within the run's folder.
+func (f *Folder) OpenLog(name string) (io.WriteCloser, error) {
+	full := filepath.Join(f.Dir, filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+		return nil, err
 	}
-	last := 0
-	for _, e := range entries {
-		prefix, _, _ := strings.Cut(e.Name(), "-")
-		if n, err := strconv.Atoi(prefix); err == nil && n > last {
-			last = n
+	return os.OpenFile(full, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
+}
+
+// base64Run is long enough to hold a key.
+var base64Run = regexp.MustCompile(`[A-Za-z0-9+/]{60,}={0,2}`)
+
+// HoldsPrivateKey reports whether bytes hold a private key: in PEM, in DER, or
+// either of them in base64, as a Secret's manifest has it.
+func HoldsPrivateKey(raw []byte) bool {
+	if bytes.Contains(raw, []byte("PRIVATE KEY-----")) || isKey(raw) {
+		return true
+	}
+	for _, run := range base64Run.FindAll(raw, -1) {
+		decoded, err := base64.StdEncoding.DecodeString(string(run))
+		if err != nil {
+			decoded, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(string(run), "="))
+		}
+		if err == nil && (bytes.Contains(decoded, []byte("PRIVATE KEY-----")) || isKey(decoded)) {
+			return true
 		}
 	}
-	return last + 1, nil
+	return false
+}
+
+func isKey(der []byte) bool {
+	if _, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return true
+	}
+	if _, err := x509.ParseECPrivateKey(der); err == nil {
+		return true
+	}
+	_, err := x509.ParsePKCS1PrivateKey(der)
+	return err == nil
+}
+
+// Chain is the SHA-256 that binds an entry to the one before it.
+func Chain(before string, e Evidence) string {
+	e.Chain = ""
+	raw, err := json.Marshal(e)
+	if err != nil {
+		panic(err) // plain strings and numbers
+	}
+	return hash(append([]byte(before), raw...))
 }
 
 var unsafeChars = regexp.MustCompile(`[^A-Za-z0-9._-]+`)

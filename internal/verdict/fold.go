@@ -29,65 +29,141 @@ func Fold(selection []claim.Claim, findings map[claim.ID]Finding, istioVersion s
 	return results
 }
 
-const notRunReason = "Its spec brought no finding home."
+const notRunReason = "The spec recorded no finding."
 
 // Judge says what a finding proves of a claim, and why.
 //
 // The same check is made twice: in the state that the claim speaks of and
-// after one deliberate change. Exactly one of the two must hold, and the one
-// that does not must be explained; everything else is inconclusive, with a
-// reason that names all that is missing.
+// after one deliberate change. Exactly one of the two must hold; the facts that
+// are named to flip must do so, and every other fact must hold both times; each
+// fact must have its evidence; a trial that does not hold must show its cause,
+// and a failure that a fact states its reason. Everything else is inconclusive,
+// with a reason that names all that is missing.
 func Judge(id claim.ID, f Finding) (claim.Verdict, string) {
-	var missing []string
-	lack := func(format string, args ...any) { missing = append(missing, fmt.Sprintf(format, args...)) }
-
 	if f.Error != "" {
 		// Whatever else is missing is missing because of it.
-		return claim.Inconclusive, "Not proven: the evidence could not be obtained: " + f.Error
+		return claim.Inconclusive, "Not proven: the evidence could not be obtained: " + sentence(f.Error)
 	}
+	j := &judge{}
 	if f.Claim != id {
-		lack("the finding is of claim %q", f.Claim)
-	}
-	if len(f.Evidence) == 0 {
-		lack("no evidence file was saved")
+		j.lack("the finding is of claim %q", f.Claim)
 	}
 	if f.Check == nil || len(f.Check.Facts) == 0 {
-		lack("the check looked at nothing: it has no facts")
+		j.lack("the check looked at nothing: it has no facts")
 	}
 	if f.Control == nil || len(f.Control.Facts) == 0 {
-		lack("there is no control: nothing shows that the check can come out the other way")
+		j.lack("there is no control: nothing shows that the check can come out the other way")
 	} else if f.Control.Change == "" {
-		lack("the control does not say what it changed")
+		j.lack("the control does not say what it changed")
 	}
-	if len(missing) > 0 && (f.Check == nil || len(f.Check.Facts) == 0 || f.Control == nil || len(f.Control.Facts) == 0) {
-		return claim.Inconclusive, inconclusive(missing)
+	if f.Check == nil || len(f.Check.Facts) == 0 || f.Control == nil || len(f.Control.Facts) == 0 {
+		return claim.Inconclusive, inconclusive(j.missing)
 	}
-
 	check, control := f.Check, f.Control
 	switch {
 	case check.Holds() && control.Holds():
-		lack("the check holds as well after the control's change (%s), so it proves nothing", control.Change)
+		j.lack("the check holds as well after the control's change (%s), so it proves nothing", control.Change)
 	case !check.Holds() && !control.Holds():
-		lack("the check does not hold (%s), and after the control's change (%s) it does not either (%s)",
+		j.lack("the check does not hold (%s), and after the control's change (%s) it does not either (%s)",
 			failing(check.Facts), control.Change, failing(control.Facts))
-	case check.Holds():
-		missing = append(missing, unexplained("the control", control)...)
 	default:
-		missing = append(missing, unexplained("the check", check)...)
+		j.pairs(check, control)
 	}
-	if check.Holds() != control.Holds() && len(decisive(check, control)) == 0 {
-		lack("no fact was looked at both times, so the control is another check")
+	listed := map[string]bool{}
+	for _, e := range f.Evidence {
+		listed[e.Path] = e.Path != ""
 	}
-	if len(missing) > 0 {
-		return claim.Inconclusive, inconclusive(missing)
+	j.trial("the check", check, listed)
+	j.trial("the control", control, listed)
+	if len(j.missing) > 0 {
+		return claim.Inconclusive, inconclusive(j.missing)
 	}
-
 	if check.Holds() {
-		return claim.Supported, fmt.Sprintf("The check %s. After the control's change (%s) it does not: %s. Cause: %s.",
-			allHold(len(check.Facts)), control.Change, flips(check, control), shown(control.Cause))
+		return claim.Supported, fmt.Sprintf("The check %s. After the control's change (%s) it does not: %s. Cause: %s",
+			allHold(len(check.Facts)), control.Change, flips(check, control), sentence(shown(control.Cause)))
 	}
-	return claim.Refuted, fmt.Sprintf("The check does not hold: %s. Cause: %s. After the control's change (%s) it %s.",
-		failing(check.Facts), shown(check.Cause), control.Change, allHold(len(control.Facts)))
+	return claim.Refuted, fmt.Sprintf("The check does not hold: %s. Cause: %s After the control's change (%s) it %s.",
+		failing(check.Facts), sentence(shown(check.Cause)), control.Change, allHold(len(control.Facts)))
+}
+
+// judge gathers what a finding lacks.
+type judge struct{ missing []string }
+
+func (j *judge) lack(format string, args ...any) {
+	j.missing = append(j.missing, fmt.Sprintf(format, args...))
+}
+
+// pairs holds the facts of the two trials against each other: those that are
+// named to flip came out differently, and all others hold both times.
+func (j *judge) pairs(check, control *Trial) {
+	after := byName(control.Facts)
+	before := byName(check.Facts)
+	flipping := 0
+	for _, f := range check.Facts {
+		other, ok := after[f.Name]
+		switch {
+		case !ok:
+			j.lack("%q was looked at in the check and not in the control", f.Name)
+		case f.Flips != other.Flips:
+			j.lack("%q has to flip in one of the trials only", f.Name)
+		case f.Flips && f.OK == other.OK:
+			j.lack("%q has to flip and does not (%s before, %s after)", f.Name, short(f.Seen), short(other.Seen))
+		case f.Flips:
+			flipping++
+		case !f.OK:
+			j.lack("%q is not said to flip and does not hold in the check (expected %s, saw %s)", f.Name, short(f.Expected), short(f.Seen))
+		case !other.OK:
+			j.lack("%q is not said to flip and does not hold in the control (expected %s, saw %s)", f.Name, short(other.Expected), short(other.Seen))
+		}
+	}
+	for _, f := range control.Facts {
+		if _, ok := before[f.Name]; !ok {
+			j.lack("%q was looked at in the control and not in the check", f.Name)
+		}
+	}
+	if flipping == 0 {
+		j.lack("no fact is named that has to flip, so nothing carries the verdict")
+	}
+}
+
+// byName takes the first of several facts of one name: those of a list that is
+// walked in both trials have names of their own.
+func byName(facts []Fact) map[string]Fact {
+	m := map[string]Fact{}
+	for _, f := range facts {
+		if _, twice := m[f.Name]; !twice {
+			m[f.Name] = f
+		}
+	}
+	return m
+}
+
+// trial says what one trial lacks.
+func (j *judge) trial(which string, t *Trial, listed map[string]bool) {
+	if !t.Holds() {
+		j.missing = append(j.missing, unexplained(which, t)...)
+	}
+	negative, because := "", false
+	for _, f := range slices.Concat(t.Facts, t.Cause) {
+		if len(f.Evidence) == 0 || slices.ContainsFunc(f.Evidence, func(p string) bool { return !listed[p] }) {
+			j.lack("%q in %s has no evidence that was kept", f.Name, which)
+		}
+		if f.Negative && f.OK {
+			negative = f.Name
+		}
+		because = because || f.Because && f.OK
+	}
+	if negative != "" && !because {
+		j.lack("%s states a failure (%q) and no reason for it", which, negative)
+	}
+}
+
+// sentence ends a text with a full stop.
+func sentence(text string) string {
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "…") {
+		return text
+	}
+	return text + "."
 }
 
 func inconclusive(missing []string) string {
@@ -106,19 +182,16 @@ func unexplained(which string, t *Trial) []string {
 	return nil
 }
 
-// decisive pairs the facts, by name, that hold in one trial and not in the
-// other: those that carry the verdict.
+// decisive pairs the facts, by name, that are named to flip and do: those that
+// carry the verdict.
 func decisive(check, control *Trial) [][2]Fact {
 	if check == nil || control == nil {
 		return nil
 	}
-	byName := map[string]Fact{}
-	for _, f := range control.Facts {
-		byName[f.Name] = f
-	}
+	after := byName(control.Facts)
 	var pairs [][2]Fact
 	for _, f := range check.Facts {
-		if other, ok := byName[f.Name]; ok && other.OK != f.OK {
+		if other, ok := after[f.Name]; ok && f.Flips && other.OK != f.OK {
 			pairs = append(pairs, [2]Fact{f, other})
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -209,6 +210,10 @@ func (s *Source) answer(ctx context.Context, q observe.Question) (a observe.Answ
 		return s.cast()
 	case observe.Admin:
 		a.Raw, err = s.Admin(ctx, q.Role, q.Path)
+	case observe.PodGet:
+		a.Raw, err = s.podGet(ctx, q)
+	case observe.Get:
+		a.Raw, err = s.Kube.Typed.CoreV1().RESTClient().Get().RequestURI(q.Path).DoRaw(ctx)
 	case observe.Exec:
 		a.Raw, err = s.exec(ctx, q)
 	case observe.Istioctl:
@@ -253,6 +258,14 @@ func (s *Source) exec(ctx context.Context, q observe.Exec) ([]byte, error) {
 	}
 	out, _, err := s.Kube.Exec(ctx, p.Namespace, p.Name, q.Container, q.Command...)
 	return out, err
+}
+
+func (s *Source) podGet(ctx context.Context, q observe.PodGet) ([]byte, error) {
+	p, err := s.role(q.Role)
+	if err != nil {
+		return nil, err
+	}
+	return s.Kube.Typed.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, strconv.Itoa(q.Port), q.Path, nil).DoRaw(ctx)
 }
 
 func (s *Source) until(ctx context.Context, q observe.Until) (a observe.Answer, err error) {

@@ -1,0 +1,203 @@
+package experiment
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"twohop/internal/check"
+	"twohop/internal/claim"
+	"twohop/internal/envoy"
+	"twohop/internal/manifest"
+	"twohop/internal/observe"
+	"twohop/internal/subject"
+	"twohop/internal/verdict"
+	partnernginx "twohop/partner-nginx"
+)
+
+// RunID is the claim under which the observations of a run as a whole are kept.
+const RunID claim.ID = "run"
+
+// Ground is what every experiment of a run stands on: which lab it is, and the
+// public half of its certificates.
+type Ground struct {
+	Lab                          int
+	Domain                       string
+	Images                       manifest.Images
+	ServerCA, ClientCA, Stranger string            // PEM
+	Credential                   string            // PEM
+	Server                       map[string]string // PEM, by nginx' file name
+}
+
+// NewGround describes a lab.
+func NewGround(n int, domain string, images manifest.Images, c *manifest.Certificates) Ground {
+	g := Ground{Lab: n, Domain: domain, Images: images, ServerCA: string(c.ServerCA.CertPEM), ClientCA: string(c.ClientCA.CertPEM),
+		Stranger: string(c.Stranger.CertPEM), Credential: string(c.Credential.CertPEM), Server: map[string]string{}}
+	for name, raw := range c.Server {
+		if !manifest.IsPrivateKey(raw) {
+			g.Server[name] = string(raw)
+		}
+	}
+	return g
+}
+
+// Editor writes variations on this ground, without a key.
+func (g Ground) Editor() (*manifest.Editor, error) {
+	c := &manifest.Certificates{Server: map[string][]byte{}}
+	var errs []error
+	for _, ca := range []struct {
+		into **partnernginx.CA
+		pem  string
+	}{{&c.ServerCA, g.ServerCA}, {&c.ClientCA, g.ClientCA}, {&c.Stranger, g.Stranger}} {
+		read, err := partnernginx.ParseCA([]byte(ca.pem))
+		errs, *ca.into = append(errs, err), read
+	}
+	credential, err := partnernginx.ParsePair([]byte(g.Credential))
+	errs = append(errs, err)
+	if err := errors.Join(errs...); err != nil {
+		return nil, fmt.Errorf("the certificates of the lab: %w", err)
+	}
+	c.Credential = credential
+	c.Credential.KeyPEM = []byte(manifest.KeyPlaceholder + manifest.ClientName)
+	for name, pem := range g.Server {
+		c.Server[name] = []byte(pem)
+	}
+	baseline, err := manifest.Baseline(g.Lab, g.Domain, g.Images, c)
+	if err != nil {
+		return nil, err
+	}
+	return manifest.NewEditor(baseline, c), nil
+}
+
+// Identity is what a run is made on, as the parts say themselves.
+type Identity struct {
+	Ground Ground
+	// Istio is istiod's own word on its version, IstioRevision the module version
+	// in the build information of the binary that runs; empty where it was not
+	// built from the module.
+	Istio, IstioRevision, Kubernetes, Envoy string
+	// ImageIDs are those of the pods' status, by container.
+	ImageIDs map[string]string
+}
+
+// Identify asks the parts what they are. ground is made by a run, and recorded
+// for its replay.
+func Identify(ctx context.Context, source observe.Source, key observe.Key, limits observe.Limits, s subject.Subject, asked verdict.Asked, ground func() Ground) (id Identity, err error) {
+	defer check.Recover(&err)
+	session := &check.Session{Source: source, Key: key, Limits: limits, Claim: string(RunID), Stage: string(RunID), Script: func(string, string, []byte) {}}
+	raw, err := session.Input(ctx, "ground", "ground.json", func() ([]byte, error) { return json.MarshalIndent(ground(), "", "  ") })
+	if err != nil {
+		return id, err
+	}
+	if err := json.Unmarshal(raw, &id.Ground); err != nil {
+		return id, fmt.Errorf("the ground of the run: %w", err)
+	}
+	t, err := check.New(ctx, session, s)
+	if err != nil {
+		return id, err
+	}
+	if id.Envoy, err = envoy.ParseVersion(t.Ask(observe.Admin{Role: subject.Gateway, Path: observe.ServerPath}, "envoy.json", verdict.KindJSON)); err != nil {
+		return id, err
+	}
+	if id.Istio, err = line(t.Ask(observe.PodGet{Role: subject.Istiod, Port: 15014, Path: "/version"}, "istiod-version.txt", verdict.KindText)); err != nil {
+		return id, err
+	}
+	if asked.IstioRevision != "" {
+		id.IstioRevision = revision(t.Ask(observe.Exec{Role: subject.Istiod, Container: "discovery", Command: buildInfo}, "istiod-buildinfo.txt", verdict.KindText))
+	}
+	if id.Kubernetes, err = kubelet(t.Ask(observe.Get{Path: "/api/v1/nodes"}, "nodes.json", verdict.KindJSON)); err != nil {
+		return id, err
+	}
+	id.ImageIDs = map[string]string{}
+	for _, ns := range []string{"istio-system", s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace} {
+		if err := imageIDs(t.Ask(observe.Get{Path: "/api/v1/namespaces/" + ns + "/pods"}, ns+"-pods.json", verdict.KindJSON), id.ImageIDs); err != nil {
+			return id, err
+		}
+	}
+	return id, id.differs(asked)
+}
+
+// buildInfo prints the line that Go's linker has put into the running binary
+// about the module of Istio (runtime/debug, BuildInfo).
+var buildInfo = []string{"grep", "-a", "-o", "-m1", "-P", `dep\tistio\.io/istio\t[^\t\n]*`, "/proc/1/exe"}
+
+func revision(raw []byte) string {
+	fields := strings.Fields(string(raw))
+	if len(fields) < 3 {
+		return ""
+	}
+	return fields[2]
+}
+
+// releaseLine is a release line such as 1.31 at the front of a version.
+var releaseLine = regexp.MustCompile(`^"?v?(\d+\.\d+(\.\d+)?)`)
+
+// line is istiod's version as far as it is a number.
+func line(raw []byte) (string, error) {
+	m := releaseLine.FindSubmatch(raw)
+	if m == nil {
+		return "", fmt.Errorf("istiod's /version names no release: %.200q", raw)
+	}
+	return string(m[1]), nil
+}
+
+func kubelet(raw []byte) (string, error) {
+	var nodes corev1.NodeList
+	if err := json.Unmarshal(raw, &nodes); err != nil {
+		return "", fmt.Errorf("the list of nodes: %w", err)
+	}
+	var versions []string
+	for _, n := range nodes.Items {
+		versions = append(versions, n.Status.NodeInfo.KubeletVersion)
+	}
+	slices.Sort(versions)
+	versions = slices.Compact(versions)
+	if len(versions) == 0 {
+		return "", errors.New("the cluster lists no node")
+	}
+	return strings.Join(versions, ", "), nil
+}
+
+// imageIDs reads the pods' status. Pods of one container's name share an image.
+func imageIDs(raw []byte, into map[string]string) error {
+	var pods corev1.PodList
+	if err := json.Unmarshal(raw, &pods); err != nil {
+		return fmt.Errorf("the list of pods: %w", err)
+	}
+	for _, p := range pods.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.ImageID != "" {
+				into[c.Name] = c.ImageID
+			}
+		}
+	}
+	return nil
+}
+
+// differs says what is not as it was asked for.
+func (id Identity) differs(asked verdict.Asked) error {
+	if asked.IstioRevision != "" && id.IstioRevision != asked.IstioRevision {
+		return fmt.Errorf("istiod was built from revision %q of istio.io/istio, and the run asks for %s", id.IstioRevision, asked.IstioRevision)
+	}
+	if asked.Istio != "" && id.Istio != asked.Istio && !strings.HasPrefix(id.Istio, asked.Istio+".") && !strings.HasPrefix(asked.Istio, id.Istio+".") {
+		return fmt.Errorf("istiod says that it is %s, and the run asks for Istio %s", id.Istio, asked.Istio)
+	}
+	if asked.Kubernetes != "" && id.Kubernetes != asked.Kubernetes {
+		return fmt.Errorf("the kubelets are %s, and the run asks for Kubernetes %s", id.Kubernetes, asked.Kubernetes)
+	}
+	if asked.Envoy != "" && id.Envoy != asked.Envoy {
+		return fmt.Errorf("the gateway's Envoy says that it is %s, and the run asks for %s", id.Envoy, asked.Envoy)
+	}
+	return nil
+}
+
+// SetRun writes the identity into a run.
+func (id Identity) SetRun(r *verdict.Run) {
+	r.Istio, r.IstioRevision, r.Kubernetes, r.Envoy, r.ImageIDs = id.Istio, id.IstioRevision, id.Kubernetes, id.Envoy, id.ImageIDs
+}

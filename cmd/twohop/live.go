@@ -205,6 +205,8 @@ func newUpCmd() *cobra.Command {
 		Use:   "up",
 		Short: "Bring up a cluster with Istio and leave it up",
 		Long:  "Up prepares the images, brings up a kind cluster with Istio and leaves it up. A run\nwith KEEP=1 reuses the cluster; \"twohop down\" removes it.",
+		Example: `  twohop up
+  export KUBECONFIG=$(twohop kubeconfig)`,
 	}, (*live).up)
 }
 
@@ -248,7 +250,13 @@ func (l *live) up(ctx context.Context, p *printer) error {
 func untimed(string) func() { return func() {} }
 
 func newImagesCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "images", Short: "Prepare the images and do nothing else"}, (*live).images)
+	return newLiveCmd(&cobra.Command{
+		Use:   "images",
+		Short: "Prepare the images and do nothing else",
+		Long: `Images pulls the images (official lane) or builds them (source lane), and starts no
+cluster. A later run finds them in place.`,
+		Example: "  IMAGES=source twohop images",
+	}, (*live).images)
 }
 
 func (l *live) images(ctx context.Context, p *printer) error {
@@ -261,13 +269,22 @@ func (l *live) images(ctx context.Context, p *printer) error {
 }
 
 func newDownCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "down", Short: "Remove the cluster"}, func(l *live, ctx context.Context, p *printer) error {
+	return newLiveCmd(&cobra.Command{
+		Use:   "down",
+		Short: "Remove the cluster and its network",
+		Long:  "Down removes the cluster and its network. Images, the cache and runs stay.",
+	}, func(l *live, ctx context.Context, p *printer) error {
 		return l.remove(ctx, p, func(*engine.Engine) error { return nil })
 	})
 }
 
 func newCleanCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "clean", Short: "Remove the cluster, the images and the cache"}, func(l *live, ctx context.Context, p *printer) error {
+	return newLiveCmd(&cobra.Command{
+		Use:   "clean",
+		Short: "Remove the cluster, the images and the cache",
+		Long: `Clean removes the cluster, Twohop's images and its cache (~/.cache/twohop).
+Installed packages, runs and Go's caches stay.`,
+	}, func(l *live, ctx context.Context, p *printer) error {
 		return l.remove(ctx, p, func(eng *engine.Engine) error {
 			if err := images.Remove(ctx, eng); err != nil {
 				return err
@@ -304,7 +321,7 @@ func newKubeconfigCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:     "kubeconfig",
 		Short:   "Print the path of the cluster's kubeconfig",
-		Example: "  export KUBECONFIG=$(bin/twohop kubeconfig)",
+		Example: "  export KUBECONFIG=$(twohop kubeconfig)",
 	}, func(l *live, _ context.Context, p *printer) error {
 		path, err := cluster.KubeconfigPath(l.cluster)
 		if err != nil {

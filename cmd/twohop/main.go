@@ -96,10 +96,11 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
   twohop report latest
   twohop diff out/20261122T020000Z-1f2e3d latest
   twohop verify-run latest`,
-		Args:          knownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:                  knownCommand,
+		RunE:                  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		DisableFlagsInUseLine: true,
+		SilenceErrors:         true,
+		SilenceUsage:          true,
 	}
 	root.PersistentFlags().String("out", "out", "the folder that holds the runs")
 	root.AddCommand(

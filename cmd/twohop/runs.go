@@ -60,7 +60,7 @@ with a verdict on every claim.`,
 	}
 	addFormat(cmd)
 	cmd.Flags().StringVar(&like, "like", "", "list only the runs to compare this one with")
-	cmd.Flags().StringSliceVar(&results, "result", nil, "list only runs that ended so: "+joined(outcomes))
+	cmd.Flags().StringSliceVar(&results, "result", nil, "list only runs that ended this way: "+joined(outcomes))
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"like": completeRuns, "result": cobra.FixedCompletions(strings.Split(joined(outcomes), ", "), cobra.ShellCompDirectiveNoFileComp),

@@ -24,7 +24,7 @@ var alignment = []Claim{
 	},
 	{
 		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,
-		Statement: "The API server rejects values that cannot be right, with a message that says what is wrong: through the CRD's schema, its validation rules and Istio's webhook.",
+		Statement: "The API server rejects values that cannot be right, through the CRD's schema, its validation rules and Istio's webhook, and the message says what is wrong.",
 	},
 	{
 		ID: "V-reject-2", Chapter: Traps, Section: "§2.1", Expected: Refuted,

@@ -34,7 +34,7 @@ var field = []Claim{
 	},
 	{
 		ID: "F-dns-stale", Chapter: Field, Expected: Supported, Timer: true, // issue 17051
-		Statement: "With resolution DNS, the gateway follows a partner that moves once the DNS record's TTL has expired; an address written with resolution STATIC stays.",
+		Statement: "With resolution DNS, the gateway follows a partner's move once the DNS record's TTL has expired; with resolution STATIC it keeps the address as written.",
 		Lesson:    "Until then calls go to the old address. For a planned move, lower the record's TTL beforehand and keep the old address serving for that long.",
 	},
 	{
@@ -49,7 +49,7 @@ var field = []Claim{
 	{
 		ID: "F-retry-count", Chapter: Field, Expected: Supported, // issue 50506
 		Statement: "With Istio's default retries, one call reaches the partner once, even if the partner hangs up without an answer.",
-		Lesson:    "The default policy retries failures to connect, not what happens after the request was sent. Once a VirtualService asks for `reset` or `5xx`, a payment may arrive more than once; `attempts: 0` turns retries off.",
+		Lesson:    "The default policy retries failures to connect, not failures after the request was sent. Once a VirtualService asks for `reset` or `5xx`, a payment may arrive more than once; `attempts: 0` turns retries off.",
 	},
 	{
 		ID: "F-retry-count-2", Chapter: Field, Expected: Refuted, // issue 50506
@@ -58,13 +58,13 @@ var field = []Claim{
 	},
 	{
 		ID: "F-idle-race", Chapter: Field, Expected: Supported, Timer: true, // issue 55138
-		Statement: "Without retries, if the partner hangs up on a kept connection just as the next request arrives, that request fails with 503 UC.",
+		Statement: "If the partner hangs up on a kept-alive connection just as the next request arrives, and nothing retries, that request fails with 503 UC.",
 		Lesson:    "Keep http.idleTimeout on hop 2 below the partner's keep-alive: the gateway then closes first, and the next call gets a fresh connection. The run's partner never closes an idle connection; it hangs up when a request arrives. A close that reaches the gateway before the request is a different case, and is not tried here.",
 	},
 	{
 		ID: "F-se-collision", Chapter: Field, Expected: Refuted, // issues 55879, 51466
 		Statement: "Another namespace's ServiceEntry for the same host changes nothing for this gateway.",
-		Lesson:    "Of several ServiceEntries for one host, the oldest wins in every proxy that sees them, even over one in the gateway's own namespace: an older one elsewhere sent hop 2, with our credential in its TLS settings, to its own endpoints. Make exportTo [\".\"] the default for ServiceEntries (defaultServiceExportTo), and do not recreate your own needlessly: that makes it the younger one.",
+		Lesson:    "Of several ServiceEntries for one host, the oldest wins in every proxy that sees them, even over one in the gateway's own namespace: an older one elsewhere sent hop 2 to its own endpoints, ready to present our client certificate. Make exportTo [\".\"] the default for ServiceEntries (defaultServiceExportTo), and do not recreate your own needlessly: that makes it the younger one.",
 	},
 	{
 		ID: "F-one-identity", Chapter: Field, Expected: Supported, // issue 35430

@@ -20,7 +20,7 @@ var hop1 = []Claim{
 	},
 	{
 		ID: "H1-identity", Chapter: Hop1, Section: "§1, §2.1", Expected: Supported,
-		Statement: "Hop 1 establishes who is calling out: an AuthorizationPolicy on the gateway lets one service account through and not another.",
+		Statement: "Hop 1 establishes who leaves the mesh: an AuthorizationPolicy on the gateway lets one service account through and not another.",
 	},
 	{
 		ID: "H1-identity-2", Chapter: Hop1, Section: "§2.1", Expected: Refuted,

@@ -29,7 +29,7 @@ var hop2 = []Claim{
 	{
 		ID: "H2-rbac-names", Chapter: Hop2, Section: "§3.1-3", Expected: Refuted,
 		Statement: "A Role narrowed to the one Secret by resourceNames is enough for the gateway's service account.",
-		Lesson:    "istiod's authorization check names no Secret, so a Role with resourceNames does not satisfy it. The Role must cover all Secrets in the namespace: keep no others there.",
+		Lesson:    "istiod's authorization check names no Secret, so a Role with resourceNames does not satisfy it. The Role must cover all Secrets in the namespace, so keep no other Secrets there.",
 	},
 	{
 		ID: "H2-gateway-only", Chapter: Hop2, Section: "§3.1-1", Expected: Refuted,
@@ -38,7 +38,7 @@ var hop2 = []Claim{
 	},
 	{
 		ID: "H2-sidecar-plaintext", Chapter: Hop2, Section: "§3.3", Expected: Refuted,
-		Statement: "A sidecar that sees hop 2's DestinationRule applies its MUTUAL TLS with credentialName to the external host, and fails at it.",
+		Statement: "A sidecar that sees hop 2's DestinationRule applies its MUTUAL TLS with credentialName to the external host, and fails.",
 		Lesson:    "The guide expects noisy failures. In fact istiod silently leaves out the TLS settings for a sidecar (buildUpstreamClusterTLSContext) and keeps the connectionPool: a call that bypasses the gateway goes out in plaintext, and nothing logs an error. Narrow the rule with exportTo, and block the bypass itself.",
 	},
 	{
@@ -85,7 +85,7 @@ var hop2 = []Claim{
 	{
 		ID: "H2-rotation-bound", Chapter: Hop2, Section: "§3.5, §6", Expected: Supported, Timer: true,
 		Statement: "After a rotation, maxConnectionDuration bounds how long the old certificate is presented: a connection that reaches it closes after the request under way.",
-		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream keeps the old certificate until it ends. The run shows this with short requests only.",
+		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream keeps the old certificate until it ends. Measured with short requests only.",
 	},
 	{
 		ID: "H2-file-certs", Chapter: Hop2, Section: "§3.1", Expected: Refuted,

@@ -65,7 +65,7 @@ var pool = []Claim{
 	{
 		ID: "P-max-duration", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
 		Statement: "maxConnectionDuration bounds the life of a connection, however busy it is: once reached, the connection closes after the request under way.",
-		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream outlives the bound. The run shows this with short requests only.",
+		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream outlives the bound. Measured with short requests only.",
 	},
 	{
 		ID: "P-max-requests", Chapter: Pool, Section: "§6", Expected: Supported,
@@ -87,7 +87,7 @@ var pool = []Claim{
 	{
 		ID: "P-outlier-single", Chapter: Pool, Section: "§6", Expected: Refuted,
 		Statement: "With outlierDetection as in the guide's YAML (maxEjectionPercent 50), failures of the only endpoint block the whole channel.",
-		Lesson:    "The guide says that with a single address an ejection blocks everything. At maxEjectionPercent 50, Envoy does not eject the only host and counts ejections_overflow: the setting does nothing. It blocks the channel only at 100, or where the percentage leaves room for the host.",
+		Lesson:    "The guide says that with a single address an ejection blocks everything. At maxEjectionPercent 50, Envoy does not eject the only host and counts ejections_overflow: the setting does nothing. It blocks the channel only if the percentage allows that host to be ejected: at 100, for a single host.",
 	},
 	{
 		ID: "P-outlier-single-2", Chapter: Pool, Section: "§6", Expected: Supported,

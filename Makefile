@@ -1,41 +1,54 @@
-# Twohop: `make e2e` and `make test` are all that a fresh machine needs.
-# Variables of the run (IMAGES, CLAIMS, KEEP, …) are listed in README.md.
+# Twohop: `make e2e` and `make test` are all that a fresh machine needs; `make
+# help` lists the rest. README.md lists a run's variables (IMAGES, CLAIMS, KEEP, …).
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean
+.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean help
 
-e2e: build ## prove the goals (or CLAIMS=…) on a live cluster
+e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
 
-e2e-all: build ## prove the whole catalogue
+e2e-all: build ## judge every claim
 	@bin/twohop run --claims all
 
-test: ## everything that needs no cluster: unit tests, vet, linters
+test: ## run what needs no cluster: unit tests, vet and linters
 	@started=$$(date +%s); \
 	go test -vet=off ./... && \
 	scripts/lint.sh && \
 	echo "make test: passed in $$(( $$(date +%s) - started )) s"
 
-nightly: build ## judge the catalogue, say what changed since the last night, keep the last runs
+nightly: build ## judge every claim, show what changed since the last night, keep the last runs
 	@scripts/nightly.sh
 
-docs: ## write what is generated from the code: docs/claims.md
+docs: ## generate docs/claims.md from the registry
 	@mkdir -p docs
 	@go run ./cmd/twohop claims -o markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
 
-mutants: build ## plant faults, and show that the right claims turn; writes docs/mutants.md
+mutants: build ## plant faults, check that the right claims turn, write docs/mutants.md
 	@bin/twohop mutants --table docs/mutants.md
 
-bench: build ## the phases of a run: no cluster, and cluster kept (COLD=1: nothing built, first)
+bench: build ## time each phase of a run (COLD=1: also with nothing built)
 	@bin/twohop bench
 
-bad-days: build ## interruptions, kills and broken images, on a real engine
+bad-days: build ## try interruptions, kills and broken images on a real engine
 	@scripts/bad-days.sh
 
-build: ## compile the harness and its specs
+build: ## compile the harness and its specs into bin/
 	@go build -o bin/ ./cmd/twohop
 	@go test -c -o bin/suites.test ./suites
 
-images up down clean: build
+images: build ## prepare the images and do nothing else
+up: build ## bring up a cluster with Istio and leave it up
+down: build ## remove the cluster and its network
+clean: build ## remove the cluster, the images and the cache
+images up down clean:
 	@bin/twohop $@
+
+help: ## list these targets
+	@echo "Usage: make [TARGET] [VARIABLE=VALUE]..., where TARGET is e2e if left out"
+	@echo
+	@sed -n 's/^\([a-z0-9-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
+		printf '  %-9s %s\n' "$$target" "$$text"; \
+	done
+	@echo
+	@echo "README.md lists the variables of a run; \"bin/twohop --help\" lists the commands."

@@ -1,6 +1,8 @@
 package suites
 
 import (
+	"math"
+
 	. "github.com/onsi/gomega"
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -31,6 +33,10 @@ const (
 	otherName   = "other.partner.example.com"
 	sandboxName = "sandbox.partner.example.com"
 )
+
+// unlimited is what Istio writes where a rule sets no limit
+// (pilot/pkg/networking/core, getDefaultCircuitBreakerThresholds).
+const unlimited = uint32(math.MaxUint32)
 
 // dropMeshRoute lets the application's call leave from the sidecar.
 func dropMeshRoute(s *Setup) Variation {
@@ -154,6 +160,7 @@ func poolIs(c *check.Cluster, want subject.Pool) {
 	c.Fact("tcpKeepalive time", keepalive.Time, Equal(want.KeepaliveTime))
 	c.Fact("tcpKeepalive interval", keepalive.Interval, Equal(want.KeepaliveInterval))
 	c.Fact("tcpKeepalive probes", keepalive.Probes, Equal(want.KeepaliveProbes))
+	c.Fact("settings that no rule asks for", c.Pool.Beyond(), BeEmpty())
 }
 
 // opens states who opened connections with hop 1's cluster: the sidecar, and

@@ -60,3 +60,7 @@ func ByID(id claim.ID) (experiment.Definition, error) {
 
 // IDs are the claims that have an experiment, in the order of their names.
 func IDs() []claim.ID { return slices.Sorted(maps.Keys(defined)) }
+
+// given is what the check sends where a variation says so, and otherwise what is
+// given here.
+func given[V any](t *T, name string, otherwise V) V { return experiment.Given(t, name, otherwise) }

@@ -52,16 +52,22 @@ func newBenchCmd() *cobra.Command {
 	var cold bool
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure the phases of a run: no cluster, and cluster kept",
-		Long: `Bench makes whole runs and takes them apart: one with the images present and no
-cluster, then several on the cluster that it kept, and removes the cluster. With
---cold it begins with a run in which nothing is built: Go's caches, Twohop's own
-and podman's storage are empty folders for that run, which are removed after it
-(installed packages stay, so what apt does on a fresh machine is not measured).
-It prints a table and writes bench.json beside the runs.`,
-		Args: cobra.NoArgs,
+		Short: "Measure how long each phase of a run takes",
+		Long: `Bench times whole runs, phase by phase: one with the images present and no
+cluster, then several on the cluster it kept. It removes the cluster at the end,
+prints a table and writes bench.json next to the runs.
+
+With --cold it starts with a run for which nothing has been built: that run has
+empty Go caches, an empty Twohop cache and an empty podman storage, all removed
+afterwards. Installed packages stay, so the time apt takes is not measured.`,
+		Example: `  twohop bench
+  twohop bench --cold --kept 3`,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
+				return err
+			}
+			if _, err := selectClaims(cmd, claims); err != nil {
 				return err
 			}
 			out, err := cmd.Flags().GetString("out")
@@ -73,9 +79,9 @@ It prints a table and writes bench.json beside the runs.`,
 		},
 	}
 	l.flags(cmd)
-	cmd.Flags().StringVar(&claims, "claims", env("CLAIMS", "goals"), "claims to run (CLAIMS)")
-	cmd.Flags().IntVar(&kept, "kept", 5, "runs on the kept cluster")
-	cmd.Flags().BoolVar(&cold, "cold", os.Getenv("COLD") == "1", "begin with a run in which nothing is built (COLD=1)")
+	claimsFlag(cmd, &claims, "claims and chapters to judge in each run (CLAIMS)")
+	cmd.Flags().IntVar(&kept, "kept", 5, "number of runs on the kept cluster")
+	cmd.Flags().BoolVar(&cold, "cold", os.Getenv("COLD") == "1", "start with a run for which nothing has been built (COLD=1)")
 	return cmd
 }
 
@@ -124,7 +130,7 @@ func (b *bencher) run(kept int, cold bool) error {
 	fmt.Fprintf(b.w, "\nAs JSON: %s\n", path)
 	for _, m := range result.Runs {
 		if m.ExitCode != 0 {
-			return &exitError{m.ExitCode, fmt.Errorf("the %s run %s ended with %d: its times are no measure", m.Mode, m.Run, m.ExitCode)}
+			return &exitError{m.ExitCode, fmt.Errorf("the %s run %s ended with exit code %d, so its times do not count: read its report, then run bench again", m.Mode, m.Run, m.ExitCode)}
 		}
 	}
 	return nil

@@ -17,10 +17,10 @@ import (
 func newClaimsCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "claims [CLAIM | CHAPTER | all]...",
-		Short: "List what is claimed and which verdict is expected",
-		Long: `Claims lists the registry: each statement that a run can judge, where the guide
-says so, which verdict is expected and, where the truth needs more words, the
-lesson. It judges nothing. "make docs" writes docs/claims.md with it.`,
+		Short: "List the claims and the verdicts expected of them",
+		Long: `Claims lists the registry: each statement that a run can judge, its place in the
+guide, the expected verdict and, where the statement needs more words, the
+lesson. It judges nothing. "make docs" uses it to write docs/claims.md.`,
 		Example: `  twohop claims
   twohop claims hop1 G3
   twohop claims --istio 1.30.0 -o json | jq -r '.[] | select(.expected == "refuted") | .id'
@@ -48,7 +48,7 @@ lesson. It judges nothing. "make docs" writes docs/claims.md with it.`,
 				return claimsJSON(w, selection, istio)
 			case formatMarkdown:
 				if istio != "" {
-					return usageError("--istio is for text and json: the Markdown names every Istio line that differs")
+					return usageError("--istio is for text and json: leave it out, since the Markdown names every Istio line that differs")
 				}
 				return claimsMarkdown(w, selection)
 			}
@@ -56,23 +56,16 @@ lesson. It judges nothing. "make docs" writes docs/claims.md with it.`,
 		},
 	}
 	addFormat(cmd)
-	cmd.Flags().String("istio", "", "the verdicts expected on this version of Istio, such as 1.30.0; the pinned line's if empty")
+	cmd.Flags().String("istio", "", "show the verdicts expected on this Istio version, such as 1.30.0 (default: the pinned line)")
 	return cmd
 }
 
 func completeClaims(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-	names := []string{"all"}
-	for _, c := range claim.Chapters() {
-		names = append(names, string(c))
-	}
-	for _, c := range claim.All() {
-		names = append(names, string(c.ID))
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return claim.Names(), cobra.ShellCompDirectiveNoFileComp
 }
 
-// claimJSON is a claim for programs. ExpectedOn has the Istio lines on which
-// another verdict is expected.
+// claimJSON is a claim for programs. ExpectedOn has the Istio lines that are
+// expected to differ.
 type claimJSON struct {
 	ID         claim.ID                 `json:"id"`
 	Chapter    claim.Chapter            `json:"chapter"`
@@ -107,14 +100,14 @@ func claimsText(w io.Writer, claims []claim.Claim, istio string) error {
 // claimsMarkdown writes docs/claims.md.
 func claimsMarkdown(w io.Writer, claims []claim.Claim) error {
 	var b strings.Builder
-	b.WriteString(`<!-- Made from internal/claim by ` + "`make docs`" + `: change it there. -->
+	b.WriteString(`<!-- Generated from internal/claim by ` + "`make docs`" + `: edit it there. -->
 
 # The claims
 
-What a run of Twohop judges on a live cluster. "Expected" is the verdict that was
-measured on the Istio line that versions.env pins, unless another line is named;
-a run is green when each verdict is the expected one. A refuted claim is one that
-sounds right and that the cluster contradicts: its lesson says what holds instead.
+These are the statements that Twohop judges on a live cluster. "Expected" is the
+verdict measured on the Istio line that versions.env pins, unless another line is
+named; a run is green when every verdict is the expected one. A refuted claim
+sounds right, but the cluster contradicts it: its lesson says what is true instead.
 
 `)
 	groups := map[claim.Chapter][]claim.Claim{}
@@ -165,7 +158,7 @@ sounds right and that the cluster contradicts: its lesson says what holds instea
 			}
 			fmt.Fprintf(&b, "- Proven by: `Claim(\"%[1]s\", …)` in [suites](../suites), `make e2e CLAIMS=%[1]s`", c.ID)
 			if c.Timer {
-				b.WriteString(", which waits for a real timer")
+				b.WriteString(" (waits for a real timer)")
 			}
 			b.WriteString("\n")
 		}
@@ -174,7 +167,7 @@ sounds right and that the cluster contradicts: its lesson says what holds instea
 	return err
 }
 
-// expected says which verdict a claim has, and where another one.
+// expected names the expected verdict, and the Istio lines that differ.
 func expected(c claim.Claim) string {
 	text := string(c.Expected)
 	for _, line := range slices.Sorted(maps.Keys(c.ExpectedOn)) {

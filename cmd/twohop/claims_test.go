@@ -26,7 +26,11 @@ func TestClaims(t *testing.T) {
 		{"as JSON", []string{"G1", "-o", "json"}, 0, `"id": "G1"`, ""},
 		{"as Markdown", []string{"G1", "-o", "markdown"}, 0, "### G1\n", ""},
 		{"help has examples", []string{"--help"}, 0, "Examples:", ""},
-		{"unknown", []string{"G99"}, 2, "", `"G99", which is neither a claim`},
+		{"unknown", []string{"G99"}, 2, "", `no claim or chapter is called "G99"; "twohop claims" lists them all`},
+		{"misspelt", []string{"G1", "G2-rbca"}, 2, "", `no claim or chapter is called "G2-rbca"; did you mean G2-rbac?`},
+		{"in the wrong case", []string{"g2-rbac"}, 2, "", "did you mean G2-rbac?"},
+		{"a misspelt chapter", []string{"gaols"}, 2, "", "did you mean goals?"},
+		{"an empty name", []string{""}, 2, "", "no claim is named: write a chapter"},
 		{"unknown format", []string{"-o", "xml"}, 2, "", "xml"},
 		{"Markdown names all lines", []string{"-o", "markdown", "--istio", "1.30.0"}, 2, "", "--istio is for text and json"},
 	} {

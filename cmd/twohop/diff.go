@@ -9,19 +9,19 @@ import (
 func newDiffCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A B",
-		Short: "Say what changed from run A to run B",
-		Long: `Diff compares two runs, of the same or of different versions: verdicts and values
-that changed, claims that were added or removed, and times. It answers what
-changes for you when you move from Istio X to Y.
+		Short: "Show what changed from run A to run B",
+		Long: `Diff compares two runs, of the same or of different versions: which verdicts
+changed, which claims were added or removed, which values changed, and how the
+times compare. It shows what moving from one Istio version to another means for you.
 
 Values that differ between any two runs, such as addresses, hashes, serials and
 pod names, do not count as changed. Versions and times are shown, but do not make
-two runs different.
+runs different.
 
 Exit codes: 0 same, 1 different, 2 usage.`,
 		Example: `  twohop diff out/istio-1.30 out/istio-1.31
   twohop diff 20261122T020000Z-1f2e3d latest -o markdown`,
-		Args:              cobra.ExactArgs(2),
+		Args:              runArgs(2),
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := formatOf(cmd)

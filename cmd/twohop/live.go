@@ -22,8 +22,8 @@ func addLiveCommands(root *cobra.Command) {
 	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd(), newMutantsCmd())
 }
 
-// live are the choices that every command that touches a cluster shares. Each
-// is an environment variable as well, since `make` hands on those.
+// live are the flags that all commands on a cluster share. Each is an environment
+// variable as well, because make passes those on.
 type live struct {
 	lane, istio, kubernetes, registry string
 	engine, cluster, domain           string
@@ -35,15 +35,15 @@ type live struct {
 
 func (l *live) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&l.lane, "images", env("IMAGES", images.Auto), "where images come from: auto, official or source (IMAGES)")
-	f.StringVar(&l.istio, "istio", os.Getenv("ISTIO_VERSION"), "Istio's version, official lane only (ISTIO_VERSION)")
-	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes' version, official lane only (K8S_VERSION)")
-	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "a registry that stands in for docker.io (REGISTRY)")
-	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; found by itself if empty (ENGINE)")
-	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and of its network (CLUSTER)")
+	f.StringVar(&l.lane, "images", env("IMAGES", images.Auto), "where the images come from: auto, official or source (IMAGES)")
+	f.StringVar(&l.istio, "istio", os.Getenv("ISTIO_VERSION"), "Istio version, official lane only (ISTIO_VERSION)")
+	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes version, official lane only (K8S_VERSION)")
+	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "registry to use in place of docker.io (REGISTRY)")
+	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; if empty, the first that answers (ENGINE)")
+	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and its network (CLUSTER)")
 	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
-	f.StringToStringVar(&l.replace, "replace-image", nil, "another image in the place of node, istio-hub, client or partner")
-	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "install no package (NO_INSTALL=1)")
+	f.StringToStringVar(&l.replace, "replace-image", nil, "run another image as node, istio-hub, client or partner")
+	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "do not install packages (NO_INSTALL=1)")
 }
 
 func env(name, otherwise string) string {
@@ -58,13 +58,13 @@ func (l *live) check() error {
 	switch l.lane {
 	case images.Auto, images.Official, images.Source:
 	default:
-		return usageError("IMAGES=%q is no lane: say auto, official or source", l.lane)
+		return usageError("IMAGES=%q is not a lane: write auto, official or source", l.lane)
 	}
 	if !clusterName.MatchString(l.cluster) {
-		return usageError("CLUSTER=%q cannot name a kind cluster: use lower-case letters, digits and '-'", l.cluster)
+		return usageError("CLUSTER=%q cannot name a kind cluster: use lower-case letters, digits and '-', 42 at most", l.cluster)
 	}
 	if l.domain != "" && !dnsName.MatchString(l.domain) {
-		return usageError("DOMAIN=%q is not a DNS name", l.domain)
+		return usageError("DOMAIN=%q is not a DNS name: write one such as cluster.local", l.domain)
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (l *live) substitute(set *images.Set) error {
 	for place, image := range l.replace {
 		into, ok := places[place]
 		if !ok {
-			return usageError("--replace-image %s=…: no such place; there are node, istio-hub, client and partner", place)
+			return usageError("--replace-image cannot replace %q: write node, istio-hub, client or partner", place)
 		}
 		*into = image
 	}
@@ -128,7 +128,7 @@ func repository() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", usageError("no kind-config.yaml here or above: run this in Twohop's repository")
+			return "", usageError("no kind-config.yaml in this folder or above it: run twohop in its repository")
 		}
 	}
 }
@@ -148,7 +148,7 @@ func lockCluster(ctx context.Context, p *printer, name string) (*os.File, error)
 	if err := try(syscall.LOCK_EX | syscall.LOCK_NB); err == nil {
 		return f, nil
 	}
-	p.printf("another run holds the cluster %q; waiting for it to end", name)
+	p.printf("another run is using the cluster %q: waiting for it to end", name)
 	got := make(chan error, 1)
 	go func() { got <- try(syscall.LOCK_EX) }()
 	select {
@@ -171,7 +171,7 @@ func plainError(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return &exitError{exitInterrupted, errors.New("interrupted; what was begun was cleaned up")}
+		return &exitError{exitInterrupted, errors.New("interrupted and cleaned up")}
 	case errors.As(err, &usage):
 		return &exitError{exitUsage, err}
 	}
@@ -187,7 +187,7 @@ const exitInterrupted = 130
 // newLiveCmd completes a command that acts on what runs rest on.
 func newLiveCmd(cmd *cobra.Command, act func(*live, context.Context, *printer) error) *cobra.Command {
 	var l live
-	cmd.Args = cobra.NoArgs
+	cmd.Args = noArgs
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := l.check(); err != nil {
 			return err
@@ -203,8 +203,10 @@ func newLiveCmd(cmd *cobra.Command, act func(*live, context.Context, *printer) e
 func newUpCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:   "up",
-		Short: "Bring up a cluster with Istio, and leave it up",
-		Long:  "Up makes the images, a kind cluster and Istio, and leaves them. A run with KEEP=1 takes the cluster as it is; `twohop down` removes it.",
+		Short: "Bring up a cluster with Istio and leave it up",
+		Long:  "Up prepares the images, brings up a kind cluster with Istio and leaves it up. A run\nwith KEEP=1 reuses the cluster; \"twohop down\" removes it.",
+		Example: `  twohop up
+  export KUBECONFIG=$(twohop kubeconfig)`,
 	}, (*live).up)
 }
 
@@ -240,15 +242,21 @@ func (l *live) up(ctx context.Context, p *printer) error {
 	if up.ReuseNote != "" {
 		p.printf("%s", up.ReuseNote)
 	}
-	p.printf("Kubernetes %s and Istio %s are up: export KUBECONFIG=%s", up.Kubernetes, set.Istio.Version, up.Kubeconfig)
+	p.printf("Kubernetes %s and Istio %s are up; to use them: export KUBECONFIG=%s", up.Kubernetes, set.Istio.Version, up.Kubeconfig)
 	return nil
 }
 
-// untimed is for commands that no verdict tells the phases of.
+// untimed is for commands without a verdict, which would list the phases.
 func untimed(string) func() { return func() {} }
 
 func newImagesCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "images", Short: "Make the images, and nothing else"}, (*live).images)
+	return newLiveCmd(&cobra.Command{
+		Use:   "images",
+		Short: "Prepare the images and do nothing else",
+		Long: `Images pulls the images (official lane) or builds them (source lane), and starts no
+cluster. A later run finds them in place.`,
+		Example: "  IMAGES=source twohop images",
+	}, (*live).images)
 }
 
 func (l *live) images(ctx context.Context, p *printer) error {
@@ -261,18 +269,27 @@ func (l *live) images(ctx context.Context, p *printer) error {
 }
 
 func newDownCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "down", Short: "Remove the cluster"}, func(l *live, ctx context.Context, p *printer) error {
+	return newLiveCmd(&cobra.Command{
+		Use:   "down",
+		Short: "Remove the cluster and its network",
+		Long:  "Down removes the cluster and its network. Images, the cache and runs stay.",
+	}, func(l *live, ctx context.Context, p *printer) error {
 		return l.remove(ctx, p, func(*engine.Engine) error { return nil })
 	})
 }
 
 func newCleanCmd() *cobra.Command {
-	return newLiveCmd(&cobra.Command{Use: "clean", Short: "Remove the cluster, the images and everything else that was made"}, func(l *live, ctx context.Context, p *printer) error {
+	return newLiveCmd(&cobra.Command{
+		Use:   "clean",
+		Short: "Remove the cluster, the images and the cache",
+		Long: `Clean removes the cluster, Twohop's images and its cache (~/.cache/twohop).
+Installed packages, runs and Go's caches stay.`,
+	}, func(l *live, ctx context.Context, p *printer) error {
 		return l.remove(ctx, p, func(eng *engine.Engine) error {
 			if err := images.Remove(ctx, eng); err != nil {
 				return err
 			}
-			p.printf("images, host programs and notes are gone; installed packages and Go's caches stay")
+			p.printf("removed the images and the cache; installed packages, runs and Go's caches stay")
 			return nil
 		})
 	})
@@ -287,7 +304,7 @@ func (l *live) remove(ctx context.Context, p *printer, more func(*engine.Engine)
 	defer lock.Close()
 	eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
 	if err != nil {
-		p.printf("no container engine, so nothing to remove (%v)", err)
+		p.printf("found no container engine, so there is nothing to remove (%v)", err)
 		return nil
 	}
 	if err := eng.Setenv(); err != nil {
@@ -296,7 +313,7 @@ func (l *live) remove(ctx context.Context, p *printer, more func(*engine.Engine)
 	if err := cluster.Down(ctx, l.cluster, eng.Name, io.Discard); err != nil {
 		return err
 	}
-	p.printf("the cluster %q is gone", l.cluster)
+	p.printf("the cluster %q is removed", l.cluster)
 	return more(eng)
 }
 
@@ -304,14 +321,14 @@ func newKubeconfigCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:     "kubeconfig",
 		Short:   "Print the path of the cluster's kubeconfig",
-		Example: "  export KUBECONFIG=$(bin/twohop kubeconfig)",
+		Example: "  export KUBECONFIG=$(twohop kubeconfig)",
 	}, func(l *live, _ context.Context, p *printer) error {
 		path, err := cluster.KubeconfigPath(l.cluster)
 		if err != nil {
 			return err
 		}
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("no cluster %q is up: `make up` brings one up", l.cluster)
+			return fmt.Errorf("no cluster %q is up: bring it up with `make up`", l.cluster)
 		}
 		p.println(path)
 		return nil

@@ -1,7 +1,7 @@
 // Command twohop runs the verification and works with its verdicts: it renders
 // a run again, compares two runs and checks a run that somebody else made.
-// Rendering and judging are internal/verdict's; this package knows flags,
-// terminals and exit codes only.
+// internal/verdict renders and judges; this package knows only flags, terminals
+// and exit codes.
 package main
 
 import (
@@ -27,8 +27,8 @@ func main() {
 	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// exitError ends the command with a code of its own. Without an err nothing is
-// printed: what is to be said was said.
+// exitError ends the command with its own exit code. Without an err nothing is
+// printed: the command has said it all.
 type exitError struct {
 	code int
 	err  error
@@ -43,13 +43,13 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// usageError is for what the caller has to ask differently.
+// usageError is for a command line that the caller has to change; it says how.
 func usageError(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// execute runs one command line and returns its exit code. An error that says
-// no code is a usage error while the line is read, and the environment's after.
+// execute runs one command line and returns its exit code. An error without a
+// code is a usage error while the line is parsed, and the environment's later.
 func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := newRoot()
 	started := false
@@ -57,7 +57,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
@@ -73,8 +73,8 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 	}
 	hint := ""
-	if exit.code == exitUsage && !started {
-		hint = " (twohop --help shows how)"
+	if plain := (*exitError)(nil); exit.code == exitUsage && !errors.As(err, &plain) {
+		hint = fmt.Sprintf("; \"%s --help\" shows how", cmd.CommandPath()) // cobra's own words say only what is wrong
 	}
 	fmt.Fprintf(stderr, "twohop: %s%s\n", strings.Join(strings.Fields(err.Error()), " "), hint)
 	return exit.code
@@ -84,23 +84,25 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "twohop",
 		Short: "Verify double mTLS egress on Istio, on a live cluster",
-		Long: `Twohop verifies double mTLS egress on Istio on a live cluster: sidecar to egress
+		Long: `Twohop verifies double mTLS egress on a live Istio cluster: sidecar to egress
 gateway over ISTIO_MUTUAL, gateway to partner over MUTUAL with credentialName.
-Every run leaves a folder with its verdict and the evidence for it.
+Every run writes a folder with its verdict and the evidence behind it.
 
-Where a command takes RUN, it is a run's folder, its verdict.json, the id of a
-run under --out, or "latest".
+RUN is a run's folder, its verdict.json, the id of a run under --out, or "latest".
 
 Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 4 inconclusive, 130 interrupted.`,
-		Example: `  twohop report latest
-  twohop report latest -o markdown >> "$GITHUB_STEP_SUMMARY"
+		Example: `  twohop run --claims G1,G2
+  twohop report latest
   twohop diff out/20261122T020000Z-1f2e3d latest
   twohop verify-run latest`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args:                  knownCommand,
+		RunE:                  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		DisableFlagsInUseLine: true,
+		SilenceErrors:         true,
+		SilenceUsage:          true,
 	}
-	root.PersistentFlags().String("out", "out", "folder that holds the runs")
+	root.PersistentFlags().String("out", "out", "the folder that holds the runs")
 	root.AddCommand(
 		newReportCmd(),
 		newDiffCmd(),

@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"twohop/internal/claim"
 	"twohop/internal/mutant"
 	"twohop/internal/runconfig"
 	"twohop/internal/verdict"
@@ -19,27 +18,28 @@ func newMutantsCmd() *cobra.Command {
 	var table, only, also string
 	cmd := &cobra.Command{
 		Use:   "mutants",
-		Short: "Plant faults, and show that the right claims turn",
-		Long: `Mutants plants one fault after the other in what the claims rest on (fixtures, the
+		Short: "Plant faults and check that the right claims turn",
+		Long: `Mutants plants faults, one at a time, in what the claims rest on (fixtures, the
 partner, certificates, RBAC, mesh policy, the collectors' input, the claims' own
-changes) and judges the claims then. A claim that has to turn and does not is a
-defect of the claim. Harmless changes are planted too: under them nothing may turn.
+changes) and judges the claims again. A fault under which a claim should turn and
+does not is a survivor: the claim has a defect. Harmless changes are planted too;
+under them no claim may turn.
 
 Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 130 interrupted.`,
 		Example: `  KEEP=1 twohop mutants --table docs/mutants.md
   KEEP=1 twohop mutants --only "hop 1's keepalive" --claims hop1,pool`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
 				return err
 			}
-			selection, err := claim.Select(also)
+			selection, err := selectClaims(cmd, also)
 			if err != nil {
-				return usageError("%v", err)
+				return err
 			}
 			if table != "" && only != "" {
-				return usageError("--table is for all mutants: leave --only out")
+				return usageError("--table is for all mutants: leave out --only or --table")
 			}
 			l.mutants = &runconfig.Mutants{Only: only}
 			for _, c := range selection {
@@ -63,11 +63,12 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 		},
 	}
 	l.flags(cmd)
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
-	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up")
-	cmd.Flags().StringVar(&only, "only", "", "plant only what has this in its name")
-	cmd.Flags().StringVar(&also, "claims", "G1,G2,G3,G4", "claims that are judged besides those that have to turn")
-	cmd.Flags().StringVar(&table, "table", "", "write the table as Markdown to this file")
+	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
+	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up")
+	cmd.Flags().StringVar(&only, "only", "", "plant only the mutants whose name contains this")
+	cmd.Flags().StringVar(&also, "claims", "G1,G2,G3,G4", "claims to judge in addition to those that must turn")
+	completeClaimsFlag(cmd)
+	cmd.Flags().StringVar(&table, "table", "", "write the table of results to this Markdown file")
 	return cmd
 }
 
@@ -75,7 +76,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 func (r *runner) fates(table string) error {
 	raw, err := os.ReadFile(filepath.Join(r.folder.Dir, runconfig.MutantsFile))
 	if err != nil {
-		return &exitError{exitEnvironment, fmt.Errorf("no mutant was planted; the specs' log is in %s: %w", r.folder.Dir, err)}
+		return &exitError{exitEnvironment, fmt.Errorf("no mutant was planted (%w): read ginkgo.log in %s", err, r.folder.Dir)}
 	}
 	var fates []mutant.Fate
 	if err := json.Unmarshal(raw, &fates); err != nil {
@@ -97,7 +98,7 @@ func (r *runner) fates(table string) error {
 		}
 	}
 	survivors := mutant.Survivors(fates)
-	r.p.printf("%d changes planted, %d survivors", len(fates), len(survivors))
+	r.p.printf("planted %d changes, %d survived", len(fates), len(survivors))
 	for _, s := range survivors {
 		r.p.println("  " + s)
 	}

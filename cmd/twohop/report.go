@@ -13,13 +13,12 @@ func newReportCmd() *cobra.Command {
 		Use:   "report RUN",
 		Short: "Render a run again and print it",
 		Long: `Report writes result.txt, report.html, summary.md, junit.xml and metrics.txt again
-from a run's verdict.json and evidence, and prints the verdict. The verdict
-itself is not judged anew: verify-run does that. The exit code is 0 whatever
-the verdict says.`,
+from a run's verdict.json and evidence, and prints the verdict. It does not judge
+again; verify-run does. The exit code is 0 whatever the verdict is.`,
 		Example: `  twohop report latest
   twohop report out/20261123T163000Z-5a17e0 -o json | jq .totals
-  twohop report latest --print-only -o markdown`,
-		Args:              cobra.ExactArgs(1),
+  twohop report latest --print-only -o markdown >> "$GITHUB_STEP_SUMMARY"`,
+		Args:              runArgs(1),
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := formatOf(cmd)
@@ -55,6 +54,6 @@ the verdict says.`,
 		},
 	}
 	addFormat(cmd)
-	cmd.Flags().Bool("print-only", false, "write no files")
+	cmd.Flags().Bool("print-only", false, "print the verdict and write no files")
 	return cmd
 }

@@ -42,21 +42,21 @@ func newRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Judge claims on a live cluster and write the verdict",
-		Long: `Run gets a container engine and the images, brings up a kind cluster with Istio
-and the lab in it, runs the specs of the chosen claims and writes the verdict.
-"make e2e" is this command.`,
+		Long: `Run finds a container engine, prepares the images, brings up a kind cluster with
+Istio and the lab, runs the specs of the chosen claims and writes the verdict.
+"make e2e" runs this command.`,
 		Example: `  twohop run
   twohop run --claims G3,G4
   KEEP=1 twohop run --claims all
   IMAGES=official ISTIO_VERSION=1.30.0 twohop run`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
 				return err
 			}
-			selection, err := claim.Select(claims)
+			selection, err := selectClaims(cmd, claims)
 			if err != nil {
-				return usageError("%v", err)
+				return err
 			}
 			out, err := cmd.Flags().GetString("out")
 			if err != nil {
@@ -69,9 +69,9 @@ and the lab in it, runs the specs of the chosen claims and writes the verdict.
 		},
 	}
 	l.flags(cmd)
-	cmd.Flags().StringVar(&claims, "claims", env("CLAIMS", string(claim.Goals)), "claims, chapters or \"all\", separated by commas (CLAIMS)")
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
-	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up, beside other runs")
+	claimsFlag(cmd, &claims, "claims and chapters to judge, separated by commas, or \"all\" (CLAIMS)")
+	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
+	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up, next to other runs")
 	return cmd
 }
 
@@ -95,9 +95,9 @@ func (r *runner) run(ctx context.Context, out string) error {
 		ending, message = verdict.Failed, oneLine(err)
 	}
 	if ctx.Err() != nil {
-		ending, message = verdict.Interrupted, "the run was interrupted, and cleaned up"
+		ending, message = verdict.Interrupted, "the run was interrupted and cleaned up"
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-			message = "the run took too long"
+			message = "the run took too long and was stopped"
 		}
 	}
 	v, err := r.folder.Finish(ending, message)
@@ -187,7 +187,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 	}
 	binary := filepath.Join(filepath.Dir(self), "suites.test")
 	if _, err := os.Stat(binary); err != nil {
-		return fmt.Errorf("the compiled specs are not beside this program (%s): `make build` makes both", binary)
+		return fmt.Errorf("the compiled specs are missing (%s): run `make build`", binary)
 	}
 	dir, err := filepath.Abs(r.folder.Dir)
 	if err != nil {
@@ -242,7 +242,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		return nil // a failed spec, or a failed BeforeSuite with its own sentence
 	}
 	if err != nil {
-		return fmt.Errorf("the specs ended with %w: their log is %s", err, log.Name())
+		return fmt.Errorf("the specs ended with %w: read their log, %s", err, log.Name())
 	}
 	return nil
 }
@@ -255,14 +255,14 @@ func await(ctx context.Context, p *printer, cmd *exec.Cmd, ended <-chan error) e
 		return err
 	case <-ctx.Done():
 	}
-	p.printf("interrupted: cleaning up (this takes some seconds) …")
+	p.printf("interrupted: cleaning up (this takes a few seconds) …")
 	_ = cmd.Process.Signal(os.Interrupt)
 	select {
 	case err := <-ended:
 		return err
 	case <-time.After(cleanupGrace):
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		return errors.Join(errors.New("the specs did not clean up in time and were killed"), <-ended)
+		return errors.Join(errors.New("the specs did not clean up in time and were killed; `make down` removes what they left"), <-ended)
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 
 // addFormat adds -o and its completion.
 func addFormat(cmd *cobra.Command) {
-	cmd.Flags().StringP("output", "o", formatText, "format of the output: text, json or markdown")
+	cmd.Flags().StringP("output", "o", formatText, "output format: text, json or markdown")
 	err := cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(
 		[]string{formatText, formatJSON, formatMarkdown}, cobra.ShellCompDirectiveNoFileComp))
 	if err != nil {
@@ -38,7 +38,7 @@ func formatOf(cmd *cobra.Command) (string, error) {
 	case formatText, formatJSON, formatMarkdown:
 		return format, nil
 	}
-	return "", usageError("-o %q is none of text, json, markdown", format)
+	return "", usageError("-o %q is not a format: write text, json or markdown", format)
 }
 
 // runPath finds the verdict.json that a RUN argument names.
@@ -63,14 +63,14 @@ func runPath(cmd *cobra.Command, arg string) (string, error) {
 		}
 		file := filepath.Join(path, verdict.VerdictFile)
 		if _, err := os.Stat(file); err != nil {
-			return "", usageError("%s is a folder without a %s, so it is not a run", path, verdict.VerdictFile)
+			return "", usageError("%s is not a run: it has no %s; \"twohop runs\" lists the runs", path, verdict.VerdictFile)
 		}
 		return file, nil
 	}
 	if arg == "latest" {
-		return "", usageError("there is no latest run: %s does not exist; say where the runs are with --out", tried[0])
+		return "", usageError("there is no latest run (%s does not exist): make one with \"twohop run\", or name the folder of the runs with --out", tried[0])
 	}
-	return "", usageError("no run %q: looked for %s; give a run's folder, its verdict.json, its id or \"latest\"",
+	return "", usageError("no run %q (looked for %s): \"twohop runs\" lists the runs, and --out names the folder that holds them",
 		arg, strings.Join(tried, " and "))
 }
 

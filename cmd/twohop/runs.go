@@ -21,16 +21,16 @@ func newRunsCmd() *cobra.Command {
 	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "runs",
-		Short: "List the runs under --out, the newest first",
-		Long: `Runs lists the runs under --out, the newest first.
+		Short: "List the runs under --out, newest first",
+		Long: `Runs lists the runs under --out, newest first.
 
-With --like RUN, only those that RUN can be compared with are listed: made
-before it, of the same claims on the same lane with the same versions of Istio
-and Kubernetes, with a verdict on every claim.`,
+With --like RUN, it lists only the runs to compare RUN with: earlier ones of the
+same claims, on the same lane with the same versions of Istio and Kubernetes, and
+with a verdict on every claim.`,
 		Example: `  twohop runs
   twohop runs --result as-expected -q
   twohop diff "$(twohop runs --like latest -q | head -n 1)" latest`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			format, err := formatOf(cmd)
 			if err != nil {
@@ -38,7 +38,7 @@ and Kubernetes, with a verdict on every claim.`,
 			}
 			for _, r := range results {
 				if !slices.Contains(outcomes, verdict.Outcome(r)) {
-					return usageError("--result %q is none of %s", r, joined(outcomes))
+					return usageError("--result %q is not how a run ends: write one of %s", r, joined(outcomes))
 				}
 			}
 			runs, err := listRuns(cmd)
@@ -59,8 +59,8 @@ and Kubernetes, with a verdict on every claim.`,
 		},
 	}
 	addFormat(cmd)
-	cmd.Flags().StringVar(&like, "like", "", "a run: only those that it can be compared with")
-	cmd.Flags().StringSliceVar(&results, "result", nil, "only runs that ended like this: "+joined(outcomes))
+	cmd.Flags().StringVar(&like, "like", "", "list only the runs to compare this one with")
+	cmd.Flags().StringSliceVar(&results, "result", nil, "list only runs that ended this way: "+joined(outcomes))
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "print ids only")
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"like": completeRuns, "result": cobra.FixedCompletions(strings.Split(joined(outcomes), ", "), cobra.ShellCompDirectiveNoFileComp),
@@ -104,7 +104,7 @@ func listRuns(cmd *cobra.Command) ([]runLine, error) {
 	}
 	files, err := filepath.Glob(filepath.Join(out, "*", verdict.VerdictFile))
 	if err != nil {
-		return nil, usageError("--out %q: %v", out, err)
+		return nil, usageError("--out %q is not a folder's name (%v): write one without *, ? and [", out, err)
 	}
 	var runs []runLine
 	for _, file := range files {

@@ -11,7 +11,7 @@ func newSchemaCmd() *cobra.Command {
 		Use:     "schema",
 		Short:   "Print the JSON Schema of verdict.json",
 		Example: `  twohop schema > verdict.schema.json`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(verdict.Schema())
 			return err

@@ -14,22 +14,21 @@ func newVerifyRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify-run RUN",
 		Short: "Check a run that somebody else made, without a cluster",
-		Long: `Verify-run checks that a run's verdict follows from its evidence: verdict.json
-follows its schema; every evidence file has the hash that the verdict says and
-parses as its kind, none is missing and none is left over; verdict.json agrees
-with the findings; every verdict, reason, count, result and exit code is judged
-again from the facts; the values that were seen occur in the evidence.
+		Long: `Verify-run checks that a run's verdict follows from its evidence. verdict.json
+must match its schema and the findings. Every evidence file must have the hash
+that the verdict gives and parse as its kind; none may be missing or left over.
+Every verdict, reason, count, result and exit code is judged again from the
+facts, and the values seen must occur in the evidence.
 
-What it cannot tell: whether the evidence was ever seen. Somebody who rewrites
-the evidence and the hashes, the facts and the verdict so that all agree is not
-caught; that takes a signature by whoever ran it. The rendered files
-(report.html, result.txt and so on) are not checked: "twohop report" makes them
-again from the verdict.
+It cannot tell whether the evidence is genuine. If somebody rewrites the
+evidence, the hashes, the facts and the verdict so that they agree, only a
+signature by whoever made the run would show it. The rendered files (report.html,
+result.txt and so on) are not checked: "twohop report" writes them again.
 
 Exit codes: 0 verified, 1 not verified, 2 usage.`,
 		Example: `  twohop verify-run latest
   twohop verify-run ./downloaded-run -o json | jq -r '.problems[]'`,
-		Args:              cobra.ExactArgs(1),
+		Args:              runArgs(1),
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := formatOf(cmd)
@@ -41,7 +40,7 @@ Exit codes: 0 verified, 1 not verified, 2 usage.`,
 				return err
 			}
 			if filepath.Base(path) != verdict.VerdictFile {
-				return usageError("%s is not named %s: verify-run needs a run's whole folder", path, verdict.VerdictFile)
+				return usageError("verify-run needs a run's whole folder, and %s is one file: name its folder", path)
 			}
 			v, err := verdict.Verify(filepath.Dir(path), buildCommit())
 			if err != nil {

@@ -5,30 +5,30 @@ package claim
 var alignment = []Claim{
 	{
 		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported,
-		Statement: "Every host, subset and port of the alignment map matters: break any one of them and the call no longer takes both hops.",
+		Statement: "Every host, subset and port in the alignment map matters: break any one of them and the call no longer takes both hops.",
 	},
 	{
 		ID: "A-align-secret", Chapter: Traps, Section: "§5, trap 5", Expected: Supported, Timer: true,
-		Statement: "The strings of the Secret matter: with another credentialName, or a Secret of another name or in another namespace, hop 2 fails.",
-		Lesson:    "It fails late. Envoy waits for a Secret that does not come (15 s, its default) and meanwhile serves with the cluster that it had: a 200 right after the edit proves nothing.",
+		Statement: "The Secret's strings matter: with another credentialName, or with the Secret under another name or in another namespace, hop 2 fails.",
+		Lesson:    "It fails late. Envoy waits for a missing Secret (15 s by default) and meanwhile keeps using the cluster it had: a 200 right after the edit proves nothing.",
 	},
 	{
 		ID: "A-align-rest", Chapter: Traps, Section: "§5", Expected: Supported,
-		Statement: "The alignment map is not all: strings that it does not name break the call just so.",
-		Lesson:    "Add to the map: the VirtualService's gateways (in both places), the port of its hop-1 match, host and port of its hop-2 destination, the hop-2 rule's port, the ServiceEntry's port and the Gateway's selector.",
+		Statement: "The alignment map is incomplete: strings that it does not name break the call in the same way.",
+		Lesson:    "Add to the map: the VirtualService's gateways (in both places), the port in its hop-1 match, the host and port of its hop-2 destination, the port in hop 2's DestinationRule, the ServiceEntry's port and the Gateway's selector.",
 	},
 	{
 		ID: "A-align-target", Chapter: Traps, Section: "§5", Expected: Refuted,
-		Statement: "The Service's targetPort has to be the Gateway's port.",
-		Lesson:    "Only where the Gateway's port is no port of its Service, as in the guide (443 to 8443). A Gateway port that is a Service port stands for that port's target: with Service 8443 to 8444 and a Gateway on 8443 the proxy listens on 8444, and all is well.",
+		Statement: "The Service's targetPort must equal the Gateway's port.",
+		Lesson:    "This extends the guide's map; it does not contradict it. The two must be equal only where the Gateway's port is not a port of its Service, as in the guide (443 to 8443). A Gateway port that is also a Service port stands for that port's target: with Service port 8443, targetPort 8444 and a Gateway on 8443, the proxy listens on 8444 and the call works.",
 	},
 	{
 		ID: "V-reject", Chapter: Traps, Section: "record G3-yaml", Expected: Supported,
-		Statement: "Values that cannot be right are refused by the API server, with a text that says what is wrong: by the CRD's schema, by its rules and by Istio's webhook.",
+		Statement: "The API server rejects values that cannot be right, through the CRD's schema, its validation rules and Istio's webhook, and the message says what is wrong.",
 	},
 	{
 		ID: "V-reject-2", Chapter: Traps, Section: "§2.1", Expected: Refuted,
-		Statement: "A DestinationRule on ISTIO_MUTUAL that also names certificates of its own is refused.",
-		Lesson:    "ISTIO_MUTUAL takes the mesh's certificate, and credentialName or files beside it mean nothing. A Gateway that says both is refused; a DestinationRule is accepted without a word, and the certificate that one meant to present is never presented. Hop 2 needs MUTUAL; check it in the proxy's cluster, not by the API's silence.",
+		Statement: "The API server rejects a DestinationRule on ISTIO_MUTUAL that also names certificates of its own.",
+		Lesson:    "ISTIO_MUTUAL uses the mesh's certificate; credentialName or files next to it mean nothing. A Gateway with both is rejected, but a DestinationRule is accepted without a word, and the certificate you meant to present is never presented. Hop 2 needs MUTUAL; check the proxy's cluster instead of trusting the API server's silence.",
 	},
 }

@@ -4,7 +4,9 @@
 package claim
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -98,44 +100,50 @@ func All() []Claim {
 	return all
 }
 
-// ByID finds one claim.
+// everything selects the whole registry.
+const everything = "all"
+
+// ByID finds one claim. The error for an unknown id offers the nearest ones.
 func ByID(id ID) (Claim, error) {
 	for _, c := range All() {
 		if c.ID == id {
 			return c, nil
 		}
 	}
-	return Claim{}, fmt.Errorf("no claim %q in the registry", id)
+	return Claim{}, fmt.Errorf("no claim is called %q%s", id, didYouMean(string(id), ids()))
 }
 
 // Select returns the claims that a list names, in registry order: ids
-// ("G1,H2-rotation"), chapters ("hop1"), or "all". An unknown name is an error.
+// ("G1,H2-rotation"), chapters ("hop1"), or "all". An empty list and an unknown
+// name are errors; the latter offers the nearest names.
 func Select(list string) ([]Claim, error) {
-	wanted := map[string]bool{}
+	var wanted []string
 	for name := range strings.SplitSeq(list, ",") {
 		if name = strings.TrimSpace(name); name != "" {
-			wanted[name] = false
+			wanted = append(wanted, name)
 		}
 	}
-	var chosen []Claim
-	for _, c := range All() {
-		hit := false
-		for _, name := range []string{"all", string(c.Chapter), string(c.ID)} {
-			if _, ok := wanted[name]; ok {
-				wanted[name], hit = true, true
-			}
-		}
-		if hit {
-			chosen = append(chosen, c)
+	if len(wanted) == 0 {
+		return nil, errors.New("no claim is named: write a chapter (" + chapterList() + "), all, or ids such as G1,H2-rotation")
+	}
+	var unknown []string
+	for _, name := range wanted {
+		if known := Names(); !slices.Contains(known, name) {
+			unknown = append(unknown, fmt.Sprintf("no claim or chapter is called %q%s", name, didYouMean(name, known)))
 		}
 	}
-	for name, used := range wanted {
-		if !used {
-			return nil, fmt.Errorf("CLAIMS names %q, which is neither a claim, a chapter (goals, hop1, hop2, pool, traps, field) nor \"all\"", name)
-		}
+	if len(unknown) > 0 {
+		return nil, errors.New(strings.Join(unknown, " "))
 	}
-	if len(chosen) == 0 {
-		return nil, fmt.Errorf("CLAIMS=%q selects no claim", list)
+	return slices.DeleteFunc(All(), func(c Claim) bool {
+		return !slices.Contains(wanted, everything) && !slices.Contains(wanted, string(c.Chapter)) && !slices.Contains(wanted, string(c.ID))
+	}), nil
+}
+
+func chapterList() string {
+	var names []string
+	for _, c := range Chapters() {
+		names = append(names, string(c))
 	}
-	return chosen, nil
+	return strings.Join(names, ", ")
 }

@@ -164,8 +164,14 @@ func TestByID(t *testing.T) {
 	if c, err := ByID("G4"); err != nil || c.ID != "G4" {
 		t.Errorf("%v, %v", c, err)
 	}
-	if _, err := ByID("G99"); err == nil || !strings.Contains(err.Error(), `"G99"`) {
-		t.Errorf("%v", err)
+	for id, want := range map[ID]string{
+		"G99":         `no claim is called "G99"; "twohop claims" lists them all`,
+		"h2-rotation": `no claim is called "h2-rotation"; did you mean H2-rotation?`,
+		"goals":       `no claim is called "goals"; "twohop claims" lists them all`, // a chapter is no id
+	} {
+		if _, err := ByID(id); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }
 
@@ -211,13 +217,16 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	for list, says := range map[string]string{
-		"":         "selects no claim",
-		" , ":      "selects no claim",
-		"G99":      `names "G99"`,
-		"G1,G99":   `names "G99"`,
-		"g1":       `names "g1"`,
-		"GOALS":    `names "GOALS"`,
-		"all,nope": `names "nope"`,
+		"":          "no claim is named: write a chapter (goals, hop1, hop2, pool, traps, field), all, or ids such as G1,H2-rotation",
+		" , ":       "no claim is named",
+		"G2-rbca":   `no claim or chapter is called "G2-rbca"; did you mean G2-rbac?`,
+		"G1,G2-rbc": `"G2-rbc"; did you mean G2-rbac?`,
+		"g1":        `"g1"; did you mean G1?`,
+		"GOALS":     `"GOALS"; did you mean goals?`,
+		"hop3":      `"hop3"; did you mean hop1 or hop2?`,
+		"al":        `"al"; did you mean all?`,
+		"all,nope":  `"nope"; "twohop claims" lists them all`,
+		"gaols,g4":  `"gaols"; did you mean goals? no claim or chapter is called "g4"; did you mean G4?`,
 	} {
 		if got, err := Select(list); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("Select(%q) gives %v and the error %v, which does not say %q", list, ids(got), err, says)

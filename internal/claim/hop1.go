@@ -1,6 +1,6 @@
 package claim
 
-// hop1 is from the application's sidecar to the egress gateway.
+// hop1 is the path from the application's sidecar to the egress gateway.
 var hop1 = []Claim{
 	{
 		ID: "H1-unpaired", Chapter: Hop1, Section: "§2.1", Expected: Supported,
@@ -8,39 +8,39 @@ var hop1 = []Claim{
 	},
 	{
 		ID: "H1-sni-align", Chapter: Hop1, Section: "§2.1, trap 4", Expected: Supported,
-		Statement: "An SNI in hop 1's DestinationRule that is not among the Gateway's hosts matches no filter chain: the connection is reset.",
+		Statement: "If the SNI in hop 1's DestinationRule is not one of the Gateway's hosts, no filter chain matches and the connection is reset.",
 	},
 	{
 		ID: "H1-sni-omitted", Chapter: Hop1, Section: "§2.1", Expected: Supported,
-		Statement: "Without an SNI in hop 1's DestinationRule, no filter chain of the gateway matches.",
+		Statement: "Without an SNI in hop 1's DestinationRule, none of the gateway's filter chains matches.",
 	},
 	{
 		ID: "H1-host-align", Chapter: Hop1, Section: "§2.1, trap 4", Expected: Supported,
-		Statement: "With the right SNI and a VirtualService for another host at the gateway, the gateway ends hop 1 and answers 404.",
+		Statement: "If the SNI is right but the VirtualService on the gateway is for another host, the gateway terminates hop 1 and answers 404.",
 	},
 	{
 		ID: "H1-identity", Chapter: Hop1, Section: "§1, §2.1", Expected: Supported,
-		Statement: "Hop 1 establishes who leaves: an AuthorizationPolicy at the gateway lets one service account through and not another.",
+		Statement: "Hop 1 establishes who leaves the mesh: an AuthorizationPolicy on the gateway lets one service account through and not another.",
 	},
 	{
 		ID: "H1-identity-2", Chapter: Hop1, Section: "§2.1", Expected: Refuted,
-		Statement: "ISTIO_MUTUAL at the gateway keeps callers out that were not meant to leave.",
-		Lesson:    "The guide calls hop 1 the point where it is settled who leaves. ISTIO_MUTUAL asks for some certificate of the mesh and no more: without an AuthorizationPolicy any workload with a sidecar leaves with the partner's certificate. Put an ALLOW policy with the callers' principals on the gateway.",
+		Statement: "ISTIO_MUTUAL on the gateway keeps out callers that are not meant to leave the mesh.",
+		Lesson:    "The guide calls hop 1 the point that settles who leaves. ISTIO_MUTUAL asks for a mesh certificate and nothing more: without an AuthorizationPolicy, any workload with a sidecar reaches the partner under the gateway's client certificate. Put an ALLOW policy with the callers' principals on the gateway.",
 	},
 	{
 		ID: "H1-per-pod", Chapter: Hop1, Section: "§2.2", Expected: Supported,
-		Statement: "Hop 1's limits are counted by each client pod for itself: one pod at its limit takes nothing from another.",
+		Statement: "Hop 1's limits apply to each client pod separately: a pod at its limit takes nothing away from another.",
 	},
 	{
 		ID: "H1-http", Chapter: Hop1, Section: "§2.2", Expected: Supported,
-		Statement: "The http settings of hop 1's connectionPool take effect, because the gateway ends hop 1 and both ends speak HTTP.",
+		Statement: "The http settings in hop 1's connectionPool take effect, because the gateway terminates hop 1 and both ends speak HTTP.",
 	},
 	{
 		ID: "H1-domain", Chapter: Hop1, Section: "record ②", Expected: Supported,
-		Statement: "Hop 1's DestinationRule and route have to name the gateway as istiod's registry does (--domain): the same Service under another suffix is not found.",
+		Statement: "Hop 1's DestinationRule and route must name the gateway as istiod's registry does (--domain): under another suffix, the same Service is not found.",
 	},
 	{
 		ID: "H1-protocol", Chapter: Hop1, Expected: Supported,
-		Statement: "Hop 1's HTTP version follows the name of the gateway Service's port: named http2 it is HTTP/2, named https it is HTTP/1.1.",
+		Statement: "The name of the gateway Service's port decides hop 1's HTTP version: http2 gives HTTP/2, https gives HTTP/1.1.",
 	},
 }

@@ -1,15 +1,15 @@
 package claim
 
-// traps are the guide's §4: what breaks in silence.
+// traps are the guide's §4: what breaks silently.
 var traps = []Claim{
 	{
 		ID: "T1-merge", Chapter: Traps, Section: "trap 1", Expected: Supported,
-		Statement: "Two DestinationRules for one host, in one namespace and with equal exportTo, merge in silence: the oldest one's top-level policy wins and the subsets unite.",
+		Statement: "Two DestinationRules for one host, in one namespace and with equal exportTo, merge silently: the oldest rule's top-level policy wins and the subsets are combined.",
 	},
 	{
 		ID: "T1-export", Chapter: Traps, Section: "trap 1", Expected: Refuted,
-		Statement: "Two DestinationRules for one host merge like that whatever their exportTo says.",
-		Lesson:    "The guide says that the oldest rule's policy wins. With different exportTo nothing is merged and the newest rule alone wins: a second rule without exportTo took hop 2's TLS away, and plaintext went to the partner. Keep one rule per host, and look for others of the same host before you add exportTo to one of them.",
+		Statement: "Two DestinationRules for one host merge under the oldest one's policy, whatever their exportTo says.",
+		Lesson:    "The guide says that the oldest rule's policy wins. With different exportTo nothing merges and only the newest rule applies: a second rule without exportTo took hop 2's TLS away, and plaintext went to the partner. This is true only outside the root namespace; the guide puts its rules in the root namespace (istio-system). Keep one rule per host, and look for others for the same host before you add exportTo to one of them.",
 	},
 	{
 		ID: "T2-typo-hop2", Chapter: Traps, Section: "trap 2", Expected: Supported,
@@ -17,55 +17,57 @@ var traps = []Claim{
 	},
 	{
 		ID: "T2-typo-hop1", Chapter: Traps, Section: "trap 2", Expected: Refuted,
-		Statement: "A wrong host in hop 1's DestinationRule leaves the cluster with defaults, without a rule.",
-		Lesson:    "The guide's sign is a cluster with `dr: null`. Hop 1's route names a subset, and a subset's cluster exists only through its rule: there is no such cluster, and the call ends with 503, NC, cluster_not_found. Look for the missing cluster, not for one without a rule.",
+		Statement: "A wrong host in hop 1's DestinationRule leaves hop 1's cluster in place, with defaults and no rule.",
+		Lesson:    "The guide's symptom is a cluster with `dr: null`. But hop 1's route names a subset, and a subset's cluster exists only through its rule: that cluster is missing, and the call ends with 503, NC, cluster_not_found. Look for the missing cluster, not for one without a rule.",
 	},
 	{
 		ID: "T2-short", Chapter: Traps, Section: "trap 2", Expected: Supported,
-		Statement: "A short host in a DestinationRule is completed with the rule's own namespace: anywhere but beside the Service it names nothing, and nobody says so.",
+		Statement: "A short host in a DestinationRule is expanded with the rule's own namespace: outside the Service's namespace it matches nothing, and nothing reports it.",
 	},
 	{
 		ID: "T3-se-port", Chapter: Traps, Section: "trap 3", Expected: Supported,
-		Statement: "Where the ServiceEntry registers the port that is called, a bypass rides the ServiceEntry's own cluster.",
+		Statement: "If the ServiceEntry registers the port that is called, a bypass uses the ServiceEntry's own cluster.",
 	},
 	{
 		ID: "T3-passthrough", Chapter: Traps, Section: "trap 3", Expected: Supported,
-		Statement: "Where no ServiceEntry registers the port that is called, a bypass rides PassthroughCluster, with a 200 and without any TLS.",
+		Statement: "If no ServiceEntry registers the port that is called, a bypass uses PassthroughCluster, with a 200 and without any TLS.",
 	},
 	{
 		ID: "T3-registry-only", Chapter: Traps, Section: "trap 3", Expected: Refuted,
 		Statement: "REGISTRY_ONLY blocks the bypass.",
-		Lesson:    "The guide asks for REGISTRY_ONLY to lock the bypass. It blocks what the registry does not know, and a ServiceEntry that registers the port called makes the partner known: the call still leaves around the gateway. Hide the ServiceEntry from the applications as well (exportTo of the gateway's namespace only).",
+		Lesson:    "The guide relies on REGISTRY_ONLY to block the bypass. It blocks what the registry does not know, but a ServiceEntry that registers the called port makes the partner known: the call still goes around the gateway. Hide the ServiceEntry from the applications as well (export it only to the gateway's namespace).",
 	},
 	{
 		ID: "T3-registry-only-2", Chapter: Traps, Section: "trap 3", Expected: Supported,
-		Statement: "REGISTRY_ONLY blocks the bypass of a port that no ServiceEntry registers.",
+		Statement: "REGISTRY_ONLY blocks a bypass on a port that no ServiceEntry registers.",
 	},
 	{
 		ID: "T3-real-lock", Chapter: Traps, Expected: Supported,
-		Statement: "Under REGISTRY_ONLY, a ServiceEntry that is exported to the gateway's namespace alone leaves no way around the gateway.",
+		Statement: "Under REGISTRY_ONLY, with the ServiceEntry exported only to the gateway's namespace, the application's plain HTTP call to port 80 cannot bypass the gateway.",
+		Lesson:    "Only that call was tried. Traffic that skips the sidecar is not covered (excludeOutboundPorts, a process running as UID 1337): block it outside the sidecar, for example with a NetworkPolicy.",
 	},
 	{
 		ID: "T3-real-lock-2", Chapter: Traps, Expected: Supported,
-		Statement: "Under REGISTRY_ONLY, a Sidecar resource that shows the application the gateway's Service alone leaves no way around the gateway.",
+		Statement: "Under REGISTRY_ONLY, with a Sidecar resource that shows the application only the gateway's Service, the application's plain HTTP call to port 80 cannot bypass the gateway.",
+		Lesson:    "Only that call was tried. Traffic that skips the sidecar is not covered (excludeOutboundPorts, a process running as UID 1337): block it outside the sidecar, for example with a NetworkPolicy.",
 	},
 	{
 		ID: "T3-real-lock-3", Chapter: Traps, Expected: Refuted,
-		Statement: "Locked by the ServiceEntry's exportTo, the regular way through the gateway works as before.",
-		Lesson:    "The ServiceEntry that is hidden from the applications also brought their listener for HTTP on port 80, in which the mesh route lives; without it every call ends in BlackHoleCluster. Give them another one: any visible HTTP service on port 80, for example a port 80 on the gateway's own Service.",
+		Statement: "With the bypass blocked by the ServiceEntry's exportTo, the regular path through the gateway works as before.",
+		Lesson:    "The ServiceEntry, now hidden from the applications, also gave their sidecars the listener for HTTP on port 80 that holds the mesh route; without it every call ends in BlackHoleCluster. Give them another one: any visible HTTP service on port 80 will do, for example a port 80 on the gateway's own Service.",
 	},
 	{
 		ID: "T3-real-lock-4", Chapter: Traps, Expected: Refuted,
-		Statement: "Locked by a Sidecar resource that shows the gateway's Service alone, the regular way through the gateway works as before.",
-		Lesson:    "A Sidecar's egress hosts select VirtualServices by their hosts too: whoever may not see the partner's host does not get the mesh route for it either, and every call ends with 502 in block_all, or in BlackHoleCluster. Lock with the ServiceEntry's exportTo instead, which leaves the VirtualService visible.",
+		Statement: "With the bypass blocked by a Sidecar resource that shows only the gateway's Service, the regular path through the gateway works as before.",
+		Lesson:    "A Sidecar's egress hosts also select VirtualServices, by their hosts: a workload that may not see the partner's host does not get the mesh route for it either, and every call ends with 502 in block_all, or in BlackHoleCluster. Block the bypass with the ServiceEntry's exportTo instead, which leaves the VirtualService visible.",
 	},
 	{
 		ID: "T3-80-hack", Chapter: Traps, Section: "§5", Expected: Refuted,
-		Statement: "The guide's YAML, whose ServiceEntry registers port 443 only, leads a call to port 80 through the gateway.",
-		Lesson:    "The mesh route for port 80 lives in the sidecar's listener for HTTP on port 80, and a ServiceEntry with 443 alone brings none. The YAML works only where some other HTTP service on port 80 is visible, such as the bundled gateway's; elsewhere the call leaves in plaintext with a 200. Register port 80 too.",
+		Statement: "The guide's YAML, whose ServiceEntry registers only port 443, routes a call to port 80 through the gateway.",
+		Lesson:    "The mesh route for port 80 lives in the sidecar's listener for HTTP on port 80, and a ServiceEntry with only 443 does not create one. The YAML works only where some other HTTP service on port 80 is visible, such as the bundled gateway's; elsewhere the call leaves in plaintext with a 200. Register port 80 too.",
 	},
 	{
 		ID: "T3-80-hack-2", Chapter: Traps, Section: "§5", Expected: Supported,
-		Statement: "Any HTTP service on port 80 that the sidecar sees, whatever its name, makes the route for port 80 work with a ServiceEntry for 443 only.",
+		Statement: "With a ServiceEntry for 443 only, any HTTP service on port 80 that the sidecar sees, whatever its name, makes the route for port 80 work.",
 	},
 }

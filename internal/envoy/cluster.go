@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -113,6 +114,32 @@ type Pool struct {
 	AutoSANValidation        bool
 
 	Outlier *Outlier
+}
+
+// Beyond lists what is set apart from maxConnections, connectTimeout and
+// tcpKeepalive: limits below Istio's "unlimited" and HTTP settings.
+func (p Pool) Beyond() (set []string) {
+	for _, limit := range []struct {
+		name string
+		at   *uint32
+	}{{"maxPendingRequests", p.MaxPendingRequests}, {"maxRequests", p.MaxRequests}, {"maxRetries", p.MaxRetries}} {
+		if limit.at != nil && *limit.at != math.MaxUint32 {
+			set = append(set, fmt.Sprintf("%s %d", limit.name, *limit.at))
+		}
+	}
+	if p.IdleTimeout != nil {
+		set = append(set, "idleTimeout "+p.IdleTimeout.String())
+	}
+	if p.MaxConnectionDuration != nil {
+		set = append(set, "maxConnectionDuration "+p.MaxConnectionDuration.String())
+	}
+	if p.MaxRequestsPerConnection != nil {
+		set = append(set, fmt.Sprintf("maxRequestsPerConnection %d", *p.MaxRequestsPerConnection))
+	}
+	if p.Outlier != nil {
+		set = append(set, "outlierDetection")
+	}
+	return set
 }
 
 // Protocol is how a cluster chooses the HTTP version of its connections.

@@ -25,6 +25,8 @@ type TLS struct {
 	ValidationSDS  string   // name of the secret with the CA
 	CA             string   // CA without SDS: file name or "inline"
 	CRL            string   // revocation list without SDS: file name or "inline"
+	// AcceptsUntrusted says that a server's certificate of an unknown CA will do.
+	AcceptsUntrusted bool
 	// SANs that the server's certificate has to match, one of them, as
 	// "exact:NAME", "prefix:…", "suffix:…", "contains:…", "regex:…"; with the
 	// type before it where the matcher is of one type: "uri:exact:spiffe://…".
@@ -125,6 +127,7 @@ func upstreamTLS(u *tlsv3.UpstreamTlsContext) (*TLS, error) {
 	default:
 		return nil, fmt.Errorf("validation context of unknown kind %T", v)
 	}
+	t.AcceptsUntrusted = validation.GetTrustChainVerification() == tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
 	t.CA = source(validation.GetTrustedCa())
 	t.CRL = source(validation.GetCrl())
 	for _, m := range validation.GetMatchTypedSubjectAltNames() {

@@ -52,7 +52,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			r := &runner{live: &l, selection: selection, claims: "mutants", p: newPrinter(cmd.OutOrStdout())}
-			r.folder, err = verdict.Create(filepath.Join(out, "mutants"), verdict.Run{Selection: "mutants", HarnessCommit: sourceCommit()}, selection)
+			r.folder, err = verdict.Create(filepath.Join(out, "mutants"), verdict.Run{Header: verdict.Header{Selection: "mutants", HarnessCommit: sourceCommit()}}, selection)
 			if err != nil {
 				return &exitError{exitEnvironment, err}
 			}

@@ -3,6 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,9 +19,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"twohop"
 	"twohop/internal/claim"
 	"twohop/internal/cluster"
+	"twohop/internal/engine"
+	"twohop/internal/images"
 	"twohop/internal/runconfig"
+	"twohop/internal/subject"
 	"twohop/internal/verdict"
 )
 
@@ -86,7 +92,7 @@ type runner struct {
 
 func (r *runner) run(ctx context.Context, out string) error {
 	var err error
-	r.folder, err = verdict.Create(out, verdict.Run{Selection: r.claims, HarnessCommit: sourceCommit()}, r.selection)
+	r.folder, err = verdict.Create(out, verdict.Run{Header: verdict.Header{Selection: r.claims, HarnessCommit: sourceCommit()}}, r.selection)
 	if err != nil {
 		return &exitError{exitEnvironment, err}
 	}
@@ -135,17 +141,7 @@ func (r *runner) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = r.folder.SetRun(func(v *verdict.Run) {
-		v.Lane, v.Engine = set.Lane, strings.TrimSpace(eng.Name+" "+eng.Version)
-		v.Istio, v.Kubernetes, v.Envoy, v.Images = set.Istio.Version, set.KubernetesVersion, set.EnvoyVersion, set.Digests
-		if set.Istio.Revision != "" {
-			v.Notes = append(v.Notes, "Istio is built from source, revision "+set.Istio.Revision)
-		}
-		if set.UpstreamEnvoy {
-			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
-		}
-	})
-	if err != nil {
+	if err := r.header(eng, set); err != nil {
 		return err
 	}
 	config, err := r.config(eng, set)
@@ -168,6 +164,30 @@ func (r *runner) prove(ctx context.Context) error {
 		return err
 	}
 	return errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
+}
+
+// header says what the run is made with. From here on it stands: the run's tokens
+// are derived from it.
+func (r *runner) header(eng *engine.Engine, set *images.Set) error {
+	nonce := make([]byte, 16)
+	if _, err := rand.Read(nonce); err != nil {
+		return err
+	}
+	domain := r.domain
+	if domain == "" {
+		domain = subject.Default().Domain
+	}
+	return r.folder.SetRun(func(v *verdict.Run) {
+		v.Nonce, v.Rules, v.Seed = hex.EncodeToString(nonce), twohop.Rules(), v.Start.Unix()
+		v.Lane, v.Engine, v.Cluster, v.Lab, v.Domain = set.Lane, strings.TrimSpace(eng.Name+" "+eng.Version), r.cluster, max(r.lab, 1), domain
+		v.Asked = verdict.Asked{Istio: set.Istio.Version, IstioRevision: set.Istio.Revision, Kubernetes: set.KubernetesVersion, Envoy: set.EnvoyVersion, Images: set.Digests}
+		if set.Istio.Revision != "" {
+			v.Notes = append(v.Notes, "Istio is built from source, revision "+set.Istio.Revision)
+		}
+		if set.UpstreamEnvoy {
+			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
+		}
+	})
 }
 
 // lockName is the cluster's, and a guest's own: guests do not wait for each other.
@@ -193,6 +213,10 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 	if err != nil {
 		return err
 	}
+	v, err := r.folder.Verdict()
+	if err != nil {
+		return err
+	}
 	log, err := os.Create(filepath.Join(dir, "ginkgo.log"))
 	if err != nil {
 		return err
@@ -207,7 +231,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		}
 	}
 	cmd := exec.Command(binary, "--ginkgo.label-filter="+strings.Join(labels, " || "), "--ginkgo.v", "--ginkgo.no-color",
-		"--ginkgo.timeout="+timeout.String(), "--test.run=^TestSuites$", "--test.timeout=0")
+		"--ginkgo.timeout="+timeout.String(), fmt.Sprintf("--ginkgo.seed=%d", v.Run.Seed), "--test.run=^TestSuites$", "--test.timeout=0")
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster

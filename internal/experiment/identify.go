@@ -125,14 +125,14 @@ func Identify(ctx context.Context, source observe.Source, key observe.Key, limit
 
 // buildInfo prints the line that Go's linker has put into the running binary
 // about the module of Istio (runtime/debug, BuildInfo).
-var buildInfo = []string{"grep", "-a", "-o", "-m1", "-P", `dep\tistio\.io/istio\t[^\t\n]*`, "/proc/1/exe"}
+var buildInfo = []string{"grep", "-a", "-o", "-m1", "istio.io/istio\tv[0-9][^\t]*", "/proc/1/exe"}
 
 func revision(raw []byte) string {
 	fields := strings.Fields(string(raw))
-	if len(fields) < 3 {
+	if len(fields) < 2 {
 		return ""
 	}
-	return fields[2]
+	return fields[1]
 }
 
 // releaseLine is a release line such as 1.31 at the front of a version.

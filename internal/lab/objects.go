@@ -93,27 +93,30 @@ func wrap(verb string, o k8s.Object, err error) error {
 // foreign are the kinds that change what a proxy does: of these a run that was
 // killed must not have left any in the lab's namespaces, for the baseline's 200
 // may come in spite of them.
-var foreign = []schema.GroupVersionResource{
-	{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "gateways"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "workloadgroups"},
-	{Group: "networking.istio.io", Version: "v1", Resource: "proxyconfigs"},
-	{Group: "networking.istio.io", Version: "v1alpha3", Resource: "envoyfilters"},
-	{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"},
-	{Group: "security.istio.io", Version: "v1", Resource: "peerauthentications"},
-	{Group: "security.istio.io", Version: "v1", Resource: "requestauthentications"},
-	{Group: "telemetry.istio.io", Version: "v1", Resource: "telemetries"},
-	{Group: "extensions.istio.io", Version: "v1alpha1", Resource: "wasmplugins"},
-	{Version: "v1", Resource: "services"},
-	{Version: "v1", Resource: "secrets"},
-	{Group: "apps", Version: "v1", Resource: "deployments"},
-	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"},
-	{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"},
-	{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
+var foreign = []struct {
+	kind string
+	gvr  schema.GroupVersionResource
+}{
+	{"DestinationRule", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"}},
+	{"Gateway", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "gateways"}},
+	{"ServiceEntry", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "serviceentries"}},
+	{"Sidecar", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"}},
+	{"VirtualService", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"}},
+	{"WorkloadEntry", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "workloadentries"}},
+	{"WorkloadGroup", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "workloadgroups"}},
+	{"ProxyConfig", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "proxyconfigs"}},
+	{"EnvoyFilter", schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1alpha3", Resource: "envoyfilters"}},
+	{"AuthorizationPolicy", schema.GroupVersionResource{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"}},
+	{"PeerAuthentication", schema.GroupVersionResource{Group: "security.istio.io", Version: "v1", Resource: "peerauthentications"}},
+	{"RequestAuthentication", schema.GroupVersionResource{Group: "security.istio.io", Version: "v1", Resource: "requestauthentications"}},
+	{"Telemetry", schema.GroupVersionResource{Group: "telemetry.istio.io", Version: "v1", Resource: "telemetries"}},
+	{"WasmPlugin", schema.GroupVersionResource{Group: "extensions.istio.io", Version: "v1alpha1", Resource: "wasmplugins"}},
+	{"Service", schema.GroupVersionResource{Version: "v1", Resource: "services"}},
+	{"Secret", schema.GroupVersionResource{Version: "v1", Resource: "secrets"}},
+	{"Deployment", schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}},
+	{"Role", schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "roles"}},
+	{"RoleBinding", schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "rolebindings"}},
+	{"NetworkPolicy", schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"}},
 }
 
 // removeForeign deletes what lies in the lab's namespaces and is not part of the
@@ -123,26 +126,23 @@ func (l *Lab) removeForeign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	known := map[[3]string]bool{}
+	known := map[manifest.Key]bool{}
 	for _, o := range l.home.Objects() {
-		gvks, _, err := scheme.Scheme.ObjectKinds(o)
-		if err != nil {
-			return err
-		}
-		known[[3]string{gvks[0].Kind, o.GetNamespace(), o.GetName()}] = true
+		known[manifest.KeyOf(o)] = true
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for _, namespace := range l.fixtures.Subject.Namespaces() {
 		for _, resource := range foreign {
-			group.Go(func() error { return removeUnknown(ctx, client.Resource(resource).Namespace(namespace), known) })
+			group.Go(func() error {
+				return removeUnknown(ctx, client.Resource(resource.gvr).Namespace(namespace), resource.kind, known)
+			})
 		}
 	}
-	// A pod of ours stands for itself where no Deployment owns it.
 	return group.Wait()
 }
 
-func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, known map[[3]string]bool) error {
+func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, kind string, known map[manifest.Key]bool) error {
 	list, err := objects.List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -151,11 +151,11 @@ func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, know
 		return fmt.Errorf("look for what an earlier run has left: %w", err)
 	}
 	for _, o := range list.Items {
-		if known[[3]string{o.Kind, o.Namespace, o.Name}] || o.Name == sentinelName || ofIstio(o) {
+		if known[manifest.Key{Kind: kind, Namespace: o.Namespace, Name: o.Name}] || o.Name == sentinelName || ofIstio(o) {
 			continue
 		}
 		if err := objects.Delete(ctx, o.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete %s %s/%s, which an earlier run has left: %w", o.Kind, o.Namespace, o.Name, err)
+			return fmt.Errorf("delete %s %s/%s, which an earlier run has left: %w", kind, o.Namespace, o.Name, err)
 		}
 	}
 	return nil

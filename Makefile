@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean help
+.PHONY: e2e e2e-all mutants bench bad-days test nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -19,6 +19,10 @@ test: ## run what needs no cluster: unit tests, vet and linters
 
 nightly: build ## judge every claim, show what changed since the last night, keep the last runs
 	@scripts/nightly.sh
+
+new-claim: ## add a claim's skeleton (ID=H2-ca-plain CHAPTER=hop2, EXPECTED=refuted)
+	@go build -o bin/new-claim ./scripts/newclaim
+	@bin/new-claim --id "$${ID-}" --chapter "$${CHAPTER-}" --expected "$${EXPECTED:-supported}"
 
 docs: ## generate docs/claims.md from the registry
 	@mkdir -p docs

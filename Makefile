@@ -24,9 +24,10 @@ new-claim: ## add a claim's skeleton (ID=H2-ca-plain CHAPTER=hop2, EXPECTED=refu
 	@go build -o bin/new-claim ./scripts/newclaim
 	@bin/new-claim --id "$${ID-}" --chapter "$${CHAPTER-}" --expected "$${EXPECTED:-supported}"
 
-docs: ## generate docs/claims.md from the registry
+docs: ## generate docs/claims.md from the registry and the drawing in docs/architecture.md
 	@mkdir -p docs
 	@go run ./cmd/twohop claims -o markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
+	@go test ./docs -run '^TestArchitecture$$' -update >/dev/null || go test ./docs -run '^TestArchitecture$$'
 
 mutants: build ## plant faults, check that the right claims turn, write docs/mutants.md
 	@bin/twohop mutants --table docs/mutants.md

@@ -22,7 +22,7 @@ var traps = []Claim{
 	},
 	{
 		ID: "T2-short", Chapter: Traps, Section: "trap 2", Expected: Supported,
-		Statement: "A short host in a DestinationRule is expanded with the rule's own namespace: outside the Service's namespace it matches nothing, and nothing reports it.",
+		Statement: "A short host in a DestinationRule is expanded with the rule's own namespace: outside the Service's namespace the rule is accepted and matches nothing.",
 	},
 	{
 		ID: "T3-se-port", Chapter: Traps, Section: "trap 3", Expected: Supported,

@@ -236,7 +236,9 @@ func (t *T) fact(f verdict.Fact, seen any, want types.GomegaMatcher) bool {
 	return f.OK
 }
 
-// Who names a proxy in facts.
+// Who names a proxy in facts. The gateway pods without traffic share a name: a
+// check looks at one of them and its control at another, and a fact has to be
+// called the same in both. The evidence says which pod it is of.
 func (t *T) Who(p *Proxy) string {
 	switch p.Role {
 	case subject.Sidecar:
@@ -248,7 +250,7 @@ func (t *T) Who(p *Proxy) string {
 	case subject.Gateway:
 		return "gateway"
 	}
-	return "gateway " + p.Name
+	return "extra gateway"
 }
 
 // witness is who saw what a proxy says, in the verdict's terms.

@@ -1,6 +1,7 @@
 package suites
 
 import (
+	"strings"
 	"time"
 
 	. "github.com/onsi/gomega"
@@ -43,8 +44,22 @@ func rush(t *T) (r rushed) {
 // fact states a fact about all the calls: they share their evidence.
 func (r rushed) fact(name string, seen any, want OmegaMatcher) { r.calls[0].Fact(name, seen, want) }
 
-// refused counts the calls that the gateway refused for want of room.
-func (r rushed) refused() int { return check.Flagged(r.calls, (*Call).GatewayLog, "UO") }
+// overflowed states how many calls the gateway refused for want of room, by the
+// flag and the details of its log.
+func (r rushed) overflowed(name string, want OmegaMatcher) {
+	n := 0
+	for _, c := range r.calls {
+		if l := c.GatewayLog(); check.Flags(l) == "UO" && strings.Contains(l.ResponseCodeDetails, "overflow") {
+			n++
+		}
+	}
+	r.calls[0].Because(name, n, want)
+}
+
+// arrived states that the partner saw the calls that succeeded, once each, and no other.
+func (r rushed) arrived() {
+	r.fact("partner: requests, one for each 200", len(check.Arrivals(r.calls)), Equal(check.Answered(r.calls, 200)))
+}
 
 var _ = Claim("P-overflow", func(s *Setup) Experiment[rushed] {
 	// upstream_cx_overflow is P-overflow-2's: Envoy looks at the queue first, so
@@ -54,7 +69,8 @@ var _ = Claim("P-overflow", func(s *Setup) Experiment[rushed] {
 		Check: func(t *T) rushed {
 			r := rush(t)
 			r.fact("curl: responses with 503", check.Answered(r.calls, 503), BeNumerically(">", 0))
-			r.fact("gateway: lines with the flag UO", r.refused(), BeNumerically(">", 0))
+			r.overflowed("gateway: lines with the flag UO and the reason overflow", BeNumerically(">", 0))
+			r.arrived()
 			return r
 		},
 		Cause: func(_ *T, r rushed) {
@@ -63,7 +79,7 @@ var _ = Claim("P-overflow", func(s *Setup) Experiment[rushed] {
 			r.fact("curl: the longest call waited for others", check.Longest(r.calls), BeNumerically(">=", 2*probe.SlowAnswer))
 		},
 		Control: vary(onePending(s)),
-		Flips:   []string{"curl: responses with 503", "gateway: lines with the flag UO"},
+		Flips:   []string{"curl: responses with 503", "gateway: lines with the flag UO and the reason overflow"},
 	}
 })
 
@@ -75,6 +91,7 @@ var _ = Claim("P-overflow-2", func(s *Setup) Experiment[rushed] {
 			r.fact("curl: responses with 200", check.Answered(r.calls, 200), Equal(crowd))
 			r.fact("curl: the longest call waited for others", check.Longest(r.calls), BeNumerically(">=", 2*probe.SlowAnswer))
 			r.fact("partner: connections used", len(check.Connections(r.calls)), BeNumerically("<=", 2))
+			r.arrived()
 			r.after.Grew(r.before, "upstream_cx_overflow", BeNumerically(">", 0))
 			return r
 		},
@@ -95,9 +112,9 @@ var _ = Claim("P-overflow-3", func(s *Setup) Experiment[rushed] {
 			refused := check.Answered(r.calls, 503)
 			r.fact("curl: responses with 503", refused, And(BeNumerically(">", 0), BeNumerically("<", crowd)))
 			r.fact("curl: all others have 200", check.Answered(r.calls, 200), Equal(crowd-refused))
-			r.fact("gateway: each 503 has the flag UO", r.refused(), And(Equal(refused), BeNumerically(">", 0)))
+			r.overflowed("gateway: each 503 has the flag UO and the reason overflow", And(Equal(refused), BeNumerically(">", 0)))
 			r.fact("sidecar: lines with the flag UO", check.Flagged(r.calls, (*Call).SidecarLog, "UO"), Equal(0))
-			r.fact("partner: requests", len(check.Arrivals(r.calls)), Equal(crowd-refused))
+			r.arrived()
 			r.after.Grew(r.before, "upstream_rq_pending_overflow", BeNumerically("==", refused))
 			return r
 		},
@@ -106,7 +123,7 @@ var _ = Claim("P-overflow-3", func(s *Setup) Experiment[rushed] {
 			r.fact("curl: the longest call waited for others", check.Longest(r.calls), BeNumerically(">=", 2*probe.SlowAnswer))
 		},
 		Control: vary(hop2Pool(s, "any number of requests may wait", func(pool *networking.ConnectionPoolSettings) { pool.Http = nil })),
-		Flips:   []string{"curl: responses with 503", "gateway: each 503 has the flag UO"},
+		Flips:   []string{"curl: responses with 503", "gateway: each 503 has the flag UO and the reason overflow"},
 	}
 })
 

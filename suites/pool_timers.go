@@ -138,8 +138,8 @@ func carriedBy(calls []*Call) (groups [][]*Call) {
 }
 
 var _ = Claim("P-max-duration", func(s *Setup) Experiment[[]*Call] {
-	// One slow request follows the other, so the connection is never idle, and
-	// one is under way when the bound is reached: neither 400 ms nor 800 ms are.
+	// One slow request (probe.SlowAnswer, 400 ms) follows the other: the connection
+	// is never idle, and its second request is under way when the bound is reached.
 	const bound = 600 * time.Millisecond
 	return Experiment[[]*Call]{
 		Arrange: vary(hop2Pool(s, "hop 2: maxConnectionDuration 600ms", func(pool *networking.ConnectionPoolSettings) {

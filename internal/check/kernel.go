@@ -54,13 +54,8 @@ func (t *T) AwaitProbed(after time.Duration) *Sockets {
 		if err != nil {
 			return false, "", err
 		}
-		var seen []string
-		done := true
-		for _, s := range t.Hop2Sockets(&Sockets{All: all}) {
-			done = done && s.Probed() >= after
-			seen = append(seen, fmt.Sprintf("%s probed after %s", s.Local, s.Probed()))
-		}
-		return done, strings.Join(seen, ", "), nil
+		probed := sockets.Probed(t.Hop2Sockets(&Sockets{All: all}))
+		return probed == nil || *probed >= after, "after " + show(plain(probed)), nil
 	}}, meta)
 	return t.socketsIn(t.Who(t.Gateway), a.Raw, a.Path, sockets.Parse)
 }

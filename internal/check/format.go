@@ -54,6 +54,13 @@ func show(v any) string {
 			return "empty"
 		}
 	}
+	if r.Kind() == reflect.Struct { // plain took it from a pointer, whose method it may be
+		p := reflect.New(r.Type())
+		p.Elem().Set(r)
+		if s, ok := p.Interface().(fmt.Stringer); ok {
+			return s.String()
+		}
+	}
 	if r.Kind() != reflect.Slice {
 		return fmt.Sprintf("%v", v)
 	}

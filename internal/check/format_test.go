@@ -9,6 +9,7 @@ import (
 	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 
+	"twohop/internal/envoy"
 	"twohop/internal/verdict"
 )
 
@@ -38,6 +39,7 @@ func TestShow(t *testing.T) {
 		{"a short duration", 1500 * time.Microsecond, "0.0015s"},
 		{"a pointer to a duration", pointer(90 * time.Second), "90s"},
 		{"a time", time.Date(2026, 11, 23, 16, 0, 0, 0, time.FixedZone("KST", 9*3600)), "2026-11-23T07:00:00Z"},
+		{"a struct that its pointer can name", &envoy.Keepalive{Time: pointer(300 * time.Second), Probes: pointer(uint32(3))}, "300/-/3"},
 		{"an error", errors.New("refused"), "refused"},
 		{"a truth", true, "true"},
 	} {

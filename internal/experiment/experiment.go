@@ -106,6 +106,16 @@ func (s *Setup) CRL(revoked ...*x509.Certificate) []byte {
 	return raw
 }
 
+// PartnerAddresses are those of the partner's pod and of its Service, which the
+// cluster gave them.
+func (s *Setup) PartnerAddresses() (pod, service string) {
+	t, err := check.New(s.ctx, s.session, s.Subject)
+	if err != nil {
+		panic(check.Abort{Err: fmt.Errorf("ask for the partner's addresses: %w", err)})
+	}
+	return t.Partner.IP, t.PartnerService
+}
+
 // PartnerCertificate is what the partner presents to who asks for it by name.
 func (s *Setup) PartnerCertificate() *x509.Certificate {
 	pair, err := s.Certificates.Partner()

@@ -67,6 +67,7 @@ type Setup struct {
 	*manifest.Editor
 	ctx     context.Context
 	session *check.Session
+	cast    *check.T // who played the roles when the claim began
 }
 
 // Unique is a name that no earlier object had, the same in a replay.
@@ -109,11 +110,7 @@ func (s *Setup) CRL(revoked ...*x509.Certificate) []byte {
 // PartnerAddresses are those of the partner's pod and of its Service, which the
 // cluster gave them.
 func (s *Setup) PartnerAddresses() (pod, service string) {
-	t, err := check.New(s.ctx, s.session, s.Subject)
-	if err != nil {
-		panic(check.Abort{Err: fmt.Errorf("ask for the partner's addresses: %w", err)})
-	}
-	return t.Partner.IP, t.PartnerService
+	return s.cast.Partner.IP, s.cast.PartnerService
 }
 
 // PartnerCertificate is what the partner presents to who asks for it by name.

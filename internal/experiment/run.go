@@ -108,7 +108,12 @@ func (r *run) guard(d Definition) (err error) {
 func (r *run) prove(d Definition) (err error) {
 	defer check.Recover(&err)
 	r.session.Enter("setup")
-	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session})
+	// Before anything is arranged: what istiod's log says of that counts too.
+	cast, err := check.New(r.ctx, r.session, r.world.Set().Subject)
+	if err != nil {
+		return err
+	}
+	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session, cast: cast})
 	if r.env.Spoil != nil {
 		plan = r.env.Spoil(plan)
 	}

@@ -14,10 +14,10 @@ func connectTimeout(s *Setup, change string, d time.Duration) Variation {
 	return hop2Pool(s, change, func(pool *networking.ConnectionPoolSettings) { pool.Tcp.ConnectTimeout = durationpb.New(d) })
 }
 
-// swallowed makes a call into the black hole and states how it ended, but not
+// unanswered makes a call into the black hole and states how it ended, but not
 // when: the kernel dropped its connection attempts, and Envoy gave up for want
 // of an answer and not for a refusal.
-func swallowed(t *T) *Call {
+func unanswered(t *T) *Call {
 	before := t.SwallowedConnects()
 	call := t.Call(check.Patience(20 * time.Second))
 	call.Status(Equal(503))
@@ -38,7 +38,7 @@ func givesUpAfter(s *Setup, d time.Duration, arrange ...Variation) Experiment[*C
 		Check: func(t *T) *Call {
 			hop2 := t.Cluster(t.Gateway, t.Subject.Hop2Cluster())
 			hop2.Fact("connectTimeout", hop2.Pool.ConnectTimeout, Equal(d))
-			call := swallowed(t)
+			call := unanswered(t)
 			call.Fact("gateway: attempts", call.GatewayLog().UpstreamRequestAttemptCount, BeNumerically("==", 1))
 			call.Fact("gateway: duration of the request", call.GatewayLog().Duration, takes(d))
 			return call
@@ -71,7 +71,7 @@ var _ = Claim("P-connect-timeout-3", func(s *Setup) Experiment[*Call] {
 			connectTimeout(s, "connectTimeout 1s", timeout),
 		),
 		Check: func(t *T) *Call {
-			call := swallowed(t)
+			call := unanswered(t)
 			call.Fact("sidecar: duration of the request", call.SidecarLog().Duration, takes(timeout))
 			return call
 		},

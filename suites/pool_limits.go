@@ -147,9 +147,9 @@ type failedOften struct {
 	before, after *check.Counters
 }
 
-// blocked is the outlier claims' experiment: does the channel's only endpoint,
+// ejected is the outlier claims' experiment: does the channel's only endpoint,
 // once it has failed often enough, still get a request?
-func blocked(arrange, control Variation) Experiment[failedOften] {
+func ejected(arrange, control Variation) Experiment[failedOften] {
 	return Experiment[failedOften]{
 		Arrange: vary(arrange),
 		Check: func(t *T) (f failedOften) {
@@ -178,9 +178,9 @@ func blocked(arrange, control Variation) Experiment[failedOften] {
 }
 
 var _ = Claim("P-outlier-single", func(s *Setup) Experiment[failedOften] {
-	return blocked(ejecting(s, "outlierDetection with maxEjectionPercent 50", 50), ejecting(s, "maxEjectionPercent 100", 100))
+	return ejected(ejecting(s, "outlierDetection with maxEjectionPercent 50", 50), ejecting(s, "maxEjectionPercent 100", 100))
 })
 
 var _ = Claim("P-outlier-single-2", func(s *Setup) Experiment[failedOften] {
-	return blocked(ejecting(s, "outlierDetection with maxEjectionPercent 100", 100), ejecting(s, "maxEjectionPercent 50", 50))
+	return ejected(ejecting(s, "outlierDetection with maxEjectionPercent 100", 100), ejecting(s, "maxEjectionPercent 50", 50))
 })

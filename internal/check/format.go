@@ -40,7 +40,7 @@ func show(v any) string {
 	case time.Duration:
 		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s"
 	case time.Time:
-		return v.UTC().Format(time.RFC3339)
+		return v.UTC().Format("2006-01-02T15:04:05.999Z07:00") // logs tell milliseconds
 	case error:
 		return v.Error()
 	}
@@ -104,6 +104,8 @@ func expectation(m types.GomegaMatcher, seen any) string {
 		return "has " + one(m.Element)
 	case *matchers.BeNumericallyMatcher:
 		return fmt.Sprintf("%s %s", m.Comparator, list(m.CompareTo))
+	case *matchers.BeTemporallyMatcher:
+		return m.Comparator + " " + show(m.CompareTo)
 	case *matchers.HaveLenMatcher:
 		return fmt.Sprintf("%d of them", m.Count)
 	case *matchers.NotMatcher:

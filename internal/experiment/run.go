@@ -87,12 +87,12 @@ func (r *run) guard(d Definition) (err error) {
 func (r *run) prove(d Definition) (err error) {
 	defer check.Recover(&err)
 	r.session.Enter("setup")
-	// The claim's part of the logs begins here: what a proxy or istiod logs about
-	// an arrangement is looked for too.
-	if _, err := check.New(r.ctx, r.session, r.world.Set().Subject); err != nil {
+	// Before anything is arranged: what istiod's log says of that counts too.
+	cast, err := check.New(r.ctx, r.session, r.set.Subject)
+	if err != nil {
 		return err
 	}
-	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session})
+	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session, cast: cast})
 	if r.env.Spoil != nil {
 		plan = r.env.Spoil(plan)
 	}

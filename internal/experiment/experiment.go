@@ -138,9 +138,6 @@ func (t *T) Checkpoint() *manifest.Set { return t.run.world.Set() }
 // Instead takes back what was changed since the checkpoint and makes other
 // changes: for a check that goes through many states.
 func (t *T) Instead(from *manifest.Set, variations ...manifest.Variation) {
-	if err := t.run.write("take back what was changed", t.run.world.Set(), from); err != nil {
-		panic(check.Abort{Err: err})
-	}
 	if err := t.run.world.Return(t.Context(), from); err != nil {
 		panic(check.Abort{Err: err})
 	}

@@ -165,8 +165,23 @@ func (r *run) vary(variations []manifest.Variation) error {
 		if err != nil {
 			return err
 		}
-		if err := r.write(v.Change, set, next); err != nil {
+		diff, err := manifest.Diff(set, next)
+		if err != nil {
 			return err
+		}
+		applied, err := diff.Applied()
+		if err != nil {
+			return err
+		}
+		for _, a := range applied {
+			r.session.Script(v.Change, a.Command, a.YAML)
+			if len(a.YAML) == 0 {
+				continue
+			}
+			meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
+			if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
+				return err
+			}
 		}
 		set = next
 	}
@@ -174,29 +189,6 @@ func (r *run) vary(variations []manifest.Variation) error {
 		return nil
 	}
 	return r.world.Vary(r.ctx, variations...)
-}
-
-// write notes in the script what makes the one set the other, and keeps it.
-func (r *run) write(change string, from, to *manifest.Set) error {
-	diff, err := manifest.Diff(from, to)
-	if err != nil {
-		return err
-	}
-	applied, err := diff.Applied()
-	if err != nil {
-		return err
-	}
-	for _, a := range applied {
-		r.session.Script(change, a.Command, a.YAML)
-		if len(a.YAML) == 0 {
-			continue
-		}
-		meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
-		if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // mark marks the facts that have to flip. A name that no fact has is an error:

@@ -128,7 +128,7 @@ func (r *runner) prove(ctx context.Context, id claim.ID) (verdict.Finding, error
 }
 
 func (r *runner) environment(source observe.Source) experiment.Environment {
-	return experiment.Environment{World: r.lab, Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
+	return experiment.Environment{World: r.lab, Set: r.lab.Set(), Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
 }
 
 // restore puts the baseline back and proves it. A lab that cannot be restored

@@ -24,6 +24,7 @@ import (
 	"twohop/internal/cluster"
 	"twohop/internal/engine"
 	"twohop/internal/images"
+	"twohop/internal/replay"
 	"twohop/internal/runconfig"
 	"twohop/internal/subject"
 	"twohop/internal/verdict"
@@ -106,6 +107,9 @@ func (r *runner) run(ctx context.Context, out string) error {
 			message = "the run took too long and was stopped"
 		}
 	}
+	if err := r.seal(); err != nil {
+		ending, message = verdict.Failed, oneLine(err)
+	}
 	v, err := r.folder.Finish(ending, message)
 	if err != nil {
 		return &exitError{exitEnvironment, err}
@@ -118,6 +122,30 @@ func (r *runner) run(ctx context.Context, out string) error {
 	}
 	if v.ExitCode != 0 {
 		return &exitError{code: v.ExitCode}
+	}
+	return nil
+}
+
+// seal ends what the run has kept: the logs, and what they say of claims whose
+// lines came late.
+func (r *runner) seal() error {
+	if err := r.folder.SealLogs(); err != nil {
+		return err
+	}
+	late, err := replay.Late(r.folder.Dir)
+	if err != nil {
+		return err
+	}
+	findings, err := r.folder.Findings()
+	if err != nil {
+		return err
+	}
+	for id, text := range late {
+		f := findings[id]
+		f.Error = text
+		if err := r.folder.Record(f); err != nil {
+			return err
+		}
 	}
 	return nil
 }

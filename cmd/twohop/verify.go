@@ -3,10 +3,10 @@ package main
 import (
 	"encoding/json"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
+	"twohop/internal/replay"
 	"twohop/internal/verdict"
 )
 
@@ -14,16 +14,19 @@ func newVerifyRunCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify-run RUN",
 		Short: "Check a run that somebody else made, without a cluster",
-		Long: `Verify-run checks that a run's verdict follows from its evidence. verdict.json
-must match its schema and the findings. Every evidence file must have the hash
-that the verdict gives and parse as its kind; none may be missing or left over.
-Every verdict, reason, count, result and exit code is judged again from the
-facts, and the values seen must occur in the evidence.
+		Long: `Verify-run makes the run's checks again, over the observations that the run has
+kept, and holds the verdict against what comes out: every fact, cause, table and
+reason, the versions and the totals are worked out anew from the bytes. The logs
+are read whole. What no one can work out again, such as how long a claim took, is
+marked "measured" in the schema.
 
-It cannot tell whether the evidence is genuine. If somebody rewrites the
-evidence, the hashes, the facts and the verdict so that they agree, only a
-signature by whoever made the run would show it. The rendered files (report.html,
-result.txt and so on) are not checked: "twohop report" writes them again.
+It needs the rules that the run was judged by, which are part of the program. With
+other rules it says how to build the right program, and fails.
+
+It cannot tell whether the evidence is genuine. Somebody who rewrites observations,
+hashes and verdict so that they agree is caught only by a signature (--key). The
+rendered files (report.html, result.txt and so on) are not checked: "twohop report"
+writes them again.
 
 Exit codes: 0 verified, 1 not verified, 2 usage.`,
 		Example: `  twohop verify-run latest
@@ -42,7 +45,7 @@ Exit codes: 0 verified, 1 not verified, 2 usage.`,
 			if filepath.Base(path) != verdict.VerdictFile {
 				return usageError("verify-run needs a run's whole folder, and %s is one file: name its folder", path)
 			}
-			v, err := verdict.Verify(filepath.Dir(path), buildCommit())
+			v, err := replay.Verify(filepath.Dir(path))
 			if err != nil {
 				return &exitError{exitUsage, err}
 			}
@@ -66,18 +69,4 @@ Exit codes: 0 verified, 1 not verified, 2 usage.`,
 	}
 	addFormat(cmd)
 	return cmd
-}
-
-// buildCommit is the commit that this program was built from, empty if unknown.
-func buildCommit() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return ""
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" {
-			return s.Value
-		}
-	}
-	return ""
 }

@@ -128,23 +128,21 @@ func (t *T) During(variations ...manifest.Variation) {
 	if err := t.run.vary(variations); err != nil {
 		panic(check.Abort{Err: err})
 	}
-	t.Subject = t.run.world.Set().Subject
+	t.Subject = t.run.set.Subject
 	t.Meet()
 }
 
 // Checkpoint is the subject as it has been varied so far.
-func (t *T) Checkpoint() *manifest.Set { return t.run.world.Set() }
+func (t *T) Checkpoint() *manifest.Set { return t.run.set.Clone() }
 
 // Instead takes back what was changed since the checkpoint and makes other
 // changes: for a check that goes through many states.
 func (t *T) Instead(from *manifest.Set, variations ...manifest.Variation) {
-	if err := t.run.world.Return(t.Context(), from); err != nil {
+	if err := t.run.goBack(from.Clone()); err != nil {
 		panic(check.Abort{Err: err})
 	}
 	if len(variations) == 0 { // then nothing else waits until the proxies have it
-		if err := t.run.world.Vary(t.Context()); err != nil {
-			panic(check.Abort{Err: err})
-		}
+		variations = []manifest.Variation{{Change: "nothing else"}}
 	}
 	t.During(variations...)
 }
@@ -152,7 +150,7 @@ func (t *T) Instead(from *manifest.Set, variations ...manifest.Variation) {
 // Given is what the check sends where a variation says so (manifest.Input), and
 // otherwise what is given here.
 func Given[V any](t *T, name string, otherwise V) V {
-	if v, ok := t.run.world.Set().Inputs[name]; ok {
+	if v, ok := t.run.set.Inputs[name]; ok {
 		return v.(V)
 	}
 	return otherwise

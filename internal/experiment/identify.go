@@ -40,8 +40,9 @@ func NewGround(n int, domain string, images manifest.Images, c *manifest.Certifi
 	g := Ground{Lab: n, Domain: domain, Images: images, ServerCA: string(c.ServerCA.CertPEM), ClientCA: string(c.ClientCA.CertPEM),
 		Stranger: string(c.Stranger.CertPEM), Credential: string(c.Credential.CertPEM), Server: map[string]string{}}
 	for name, raw := range c.Server {
-		if !manifest.IsPrivateKey(raw) {
-			g.Server[name] = string(raw)
+		g.Server[name] = string(raw)
+		if manifest.IsPrivateKey(raw) {
+			g.Server[name] = manifest.KeyPlaceholder + name
 		}
 	}
 	return g

@@ -13,10 +13,8 @@ import (
 	"twohop/internal/verdict"
 )
 
-// World is where variations are carried out: a lab, or paper.
+// World is where variations are carried out: a lab. A replay has none.
 type World interface {
-	// Set is the subject as it should be now. It is the caller's own.
-	Set() *manifest.Set
 	// Vary makes the changes in turn, and returns once the proxies have them.
 	Vary(ctx context.Context, variations ...manifest.Variation) error
 	// Return takes back what was changed since the set was the subject. What the
@@ -24,33 +22,11 @@ type World interface {
 	Return(ctx context.Context, to *manifest.Set) error
 }
 
-// Paper is a world that is only written down.
-type Paper struct{ set *manifest.Set }
-
-// OnPaper begins with a set.
-func OnPaper(set *manifest.Set) *Paper { return &Paper{set.Clone()} }
-
-func (p *Paper) Set() *manifest.Set { return p.set.Clone() }
-
-func (p *Paper) Vary(_ context.Context, variations ...manifest.Variation) error {
-	for _, v := range variations {
-		next, err := v.Apply(p.set)
-		if err != nil {
-			return err
-		}
-		p.set = next
-	}
-	return nil
-}
-
-func (p *Paper) Return(_ context.Context, to *manifest.Set) error {
-	p.set = to.Clone()
-	return nil
-}
-
 // Environment is what an experiment is made in.
 type Environment struct {
-	World  World
+	World World
+	// Set is the subject before the experiment; nil stands for the baseline.
+	Set    *manifest.Set
 	Source observe.Source
 	Key    observe.Key
 	Limits observe.Limits
@@ -73,7 +49,7 @@ type Outcome struct {
 type run struct {
 	ctx     context.Context
 	env     Environment
-	world   World
+	set     *manifest.Set // the subject as it should be now
 	session *check.Session
 	finding verdict.Finding
 	script  script
@@ -82,7 +58,10 @@ type run struct {
 // Run makes the experiment. It leaves the world varied: the caller restores it,
 // whatever happened here.
 func (d Definition) Run(ctx context.Context, env Environment) Outcome {
-	r := &run{ctx: ctx, env: env, world: env.World}
+	r := &run{ctx: ctx, env: env, set: env.Set}
+	if r.set == nil {
+		r.set = env.Editor.Baseline.Clone()
+	}
 	r.session = &check.Session{Source: env.Source, Key: env.Key, Limits: env.Limits, Claim: string(d.ID),
 		Script: r.script.add, Table: func(t *verdict.Table) { r.finding.Table = t }}
 	start := env.Now().UTC()
@@ -131,7 +110,7 @@ func (r *run) try(plan Plan, variations []manifest.Variation) (*verdict.Trial, e
 	if err := r.vary(variations); err != nil {
 		return trial, err
 	}
-	t, err := check.New(r.ctx, r.session, r.world.Set().Subject)
+	t, err := check.New(r.ctx, r.session, r.set.Subject)
 	if err != nil {
 		return trial, err
 	}
@@ -159,36 +138,64 @@ func attempt(f func()) (err error) {
 
 // vary makes changes, writes them into the script and keeps what is applied.
 func (r *run) vary(variations []manifest.Variation) error {
-	set := r.world.Set()
+	if len(variations) == 0 {
+		return nil
+	}
+	set := r.set
 	for _, v := range variations {
 		next, err := v.Apply(set)
 		if err != nil {
 			return err
 		}
-		diff, err := manifest.Diff(set, next)
-		if err != nil {
+		if err := r.apply(v, set, next); err != nil {
 			return err
-		}
-		applied, err := diff.Applied()
-		if err != nil {
-			return err
-		}
-		for _, a := range applied {
-			r.session.Script(v.Change, a.Command, a.YAML)
-			if len(a.YAML) == 0 {
-				continue
-			}
-			meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
-			if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
-				return err
-			}
 		}
 		set = next
 	}
-	if len(variations) == 0 {
-		return nil
+	err := r.carryOut(manifest.Changes(variations), func() error { return r.env.World.Vary(r.ctx, variations...) })
+	if err == nil {
+		r.set = set
 	}
-	return r.world.Vary(r.ctx, variations...)
+	return err
+}
+
+// apply keeps what leads from one set to the next.
+func (r *run) apply(v manifest.Variation, set, next *manifest.Set) error {
+	diff, err := manifest.Diff(set, next)
+	if err != nil {
+		return err
+	}
+	applied, err := diff.Applied()
+	if err != nil {
+		return err
+	}
+	for _, a := range applied {
+		r.session.Script(v.Change, a.Command, a.YAML)
+		if len(a.YAML) == 0 {
+			continue
+		}
+		meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
+		if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// carryOut has a change made: that it was, or why not, is an observation too.
+func (r *run) carryOut(what string, do func() error) error {
+	q := observe.Input{What: "change: " + what, Make: func() ([]byte, error) { return nil, do() }}
+	_, err := r.env.Source.Begin(r.ctx, r.session.Next(), q, observe.Meta{Name: "change.txt", Kind: verdict.KindText}).Answer(r.ctx)
+	return err
+}
+
+// goBack takes back what was changed since the set was the subject.
+func (r *run) goBack(to *manifest.Set) error {
+	err := r.carryOut("take back what was changed since", func() error { return r.env.World.Return(r.ctx, to) })
+	if err == nil {
+		r.set = to
+	}
+	return err
 }
 
 // mark marks the facts that have to flip. A name that no fact has is an error:

@@ -152,7 +152,11 @@ func fit(d *appsv1.Deployment, s subject.Subject, images Images, made []k8s.Obje
 		}
 	}
 	if d.Name == s.Partner.Deployment && d.Namespace == s.Partner.Namespace {
-		raw, _ := json.Marshal(made) // plain maps of bytes and strings
+		// Without the keys: each comes with a certificate of its own.
+		raw, err := YAML(made...)
+		if err != nil {
+			panic(err) // plain maps of bytes and strings
+		}
 		sum := sha256.Sum256(raw)
 		if d.Spec.Template.Annotations == nil {
 			d.Spec.Template.Annotations = map[string]string{}

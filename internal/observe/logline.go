@@ -68,3 +68,12 @@ func (f *LogFile) Range(from, to int) ([]LogLine, error) {
 	}
 	return lines, nil
 }
+
+// Each goes through the lines in the order of their numbers.
+func (f *LogFile) Each(do func(n int, l LogLine)) {
+	for n := range f.count {
+		if l, ok := f.lines[n]; ok {
+			do(n, l)
+		}
+	}
+}

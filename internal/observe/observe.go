@@ -145,7 +145,7 @@ func (q Exec) Key() string {
 func (q Istioctl) Key() string     { return "istioctl " + probe.Quote(q.Args) }
 func (q DryRunCreate) Key() string { return "dry-run create " + digest(q.Document) }
 func (q Requests) Key() string {
-	return fmt.Sprintf("requests %s %s", q.From, digest(probe.Quote(probe.Arguments(q.Subject, q.Request))))
+	return fmt.Sprintf("requests %s %d %s", q.From, 1+len(q.Request.More), digest(probe.Quote(probe.Arguments(q.Subject, q.Request))))
 }
 func (q Stop) Key() string  { return fmt.Sprintf("stop %s %s", q.From, q.Token) }
 func (q Line) Key() string  { return fmt.Sprintf("line %s %s", q.Role, strings.Join(q.Holds, " … ")) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -139,6 +140,10 @@ func shows(line string, values []string) bool {
 	}
 	return false
 }
+
+// secondsValue is a whole number of seconds as facts show it; Envoy writes some of
+// these as bare numbers.
+var secondsValue = regexp.MustCompile(`^(\d+)s$`)
 
 // jsonLines prints JSON: the whole of a small document; of a large one, the
 // named objects (clusters, secrets) that the facts speak of.

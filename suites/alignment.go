@@ -103,7 +103,7 @@ func everyString(s *Setup, all []aligned, title string) Experiment[[]broken] {
 			if !b.straight { // there is nothing to tell of edits that break nothing
 				found = &findings{table: t.Table(title, "string broken", "curl", "sidecar", "gateway", "istioctl analyze"), known: t.Analyze()}
 			}
-			for _, group := range inTurn(all, b) {
+			for _, group := range grouped(all, b) {
 				saw = append(saw, breakGroup(t, from, group, b, found)...)
 			}
 			t.Instead(from) // the control begins where the check began
@@ -136,9 +136,9 @@ type findings struct {
 	known *check.Analysis
 }
 
-// inTurn makes groups of strings that are edited together: each alone, but for
+// grouped makes groups of strings that are edited together: each alone, but for
 // the slow ones; and all of them where nothing is broken.
-func inTurn(all []aligned, b bend) (groups [][]aligned) {
+func grouped(all []aligned, b bend) (groups [][]aligned) {
 	var quick, slow []aligned
 	for _, a := range all {
 		switch {

@@ -3,6 +3,7 @@ package mutant
 import (
 	"encoding/hex"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -99,7 +100,7 @@ func certificates(e *manifest.Editor) ([]Mutant, error) {
 	issue := func(ca *partnernginx.CA, options ...partnernginx.Option) (*partnernginx.Pair, error) {
 		return ca.Issue(manifest.ClientName, options...)
 	}
-	expired, err := issue(c.ClientCA, partnernginx.Expired())
+	expired, err := issue(c.ClientCA, partnernginx.ValidFor(-time.Minute))
 	if err != nil {
 		return nil, err
 	}

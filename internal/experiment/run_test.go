@@ -15,24 +15,23 @@ import (
 )
 
 // loggingWorld is a world in which istiod logs each change, as it is made.
-type loggingWorld struct {
-	*Paper
-	log []string
-}
+type loggingWorld struct{ log []string }
 
-func (w *loggingWorld) Vary(ctx context.Context, variations ...manifest.Variation) error {
+func (w *loggingWorld) Return(context.Context, *manifest.Set) error { return nil }
+
+func (w *loggingWorld) Vary(_ context.Context, variations ...manifest.Variation) error {
 	for _, v := range variations {
 		w.log = append(w.log, "istiod on "+v.Change)
 	}
-	return w.Paper.Vary(ctx, variations...)
+	return nil
 }
 
-type answered struct {
+type reply struct {
 	a   observe.Answer
 	err error
 }
 
-func (p answered) Answer(context.Context) (observe.Answer, error) { return p.a, p.err }
+func (p reply) Answer(context.Context) (observe.Answer, error) { return p.a, p.err }
 
 // Begin answers who plays the roles, and where istiod's log begins and ends.
 func (w *loggingWorld) Begin(_ context.Context, _ observe.Slot, q observe.Question, _ observe.Meta) observe.Pending {
@@ -43,11 +42,14 @@ func (w *loggingWorld) Begin(_ context.Context, _ observe.Slot, q observe.Questi
 	switch q := q.(type) {
 	case observe.Pods:
 		raw, err := json.Marshal(observe.Cast{Pods: []observe.Pod{{Role: subject.Sidecar}, {Role: subject.Gateway}, {Role: subject.Istiod, Log: log}}})
-		return answered{observe.Answer{Raw: raw, Windows: window(len(w.log))}, err}
+		return reply{observe.Answer{Raw: raw, Windows: window(len(w.log))}, err}
+	case observe.Input:
+		raw, err := q.Make()
+		return reply{observe.Answer{Raw: raw}, err}
 	case observe.Flush:
-		return answered{observe.Answer{Windows: window(q.Since)}, nil}
+		return reply{observe.Answer{Windows: window(q.Since)}, nil}
 	}
-	return answered{err: fmt.Errorf("nobody asks %T here", q)}
+	return reply{err: fmt.Errorf("nobody asks %T here", q)}
 }
 
 func (w *loggingWorld) Lines(at observe.Window) (lines []observe.LogLine, err error) {
@@ -64,7 +66,7 @@ func (w *loggingWorld) Derive(_ observe.Slot, meta observe.Meta, _ []byte) (stri
 // A claim's part of a log begins before its arrangement, and after what the
 // claims before it have left there.
 func TestTheArrangementIsInTheLog(t *testing.T) {
-	w := &loggingWorld{Paper: OnPaper(manifest.NewSet(subject.Subject{})), log: []string{"istiod on an earlier claim"}}
+	w := &loggingWorld{log: []string{"istiod on an earlier claim"}}
 	var seen []string
 	d := Define("G1", func(*Setup) Experiment[int] {
 		return Experiment[int]{
@@ -80,7 +82,7 @@ func TestTheArrangementIsInTheLog(t *testing.T) {
 			},
 		}
 	})
-	out := d.Run(t.Context(), Environment{World: w, Source: w, Editor: &manifest.Editor{}, Now: time.Now})
+	out := d.Run(t.Context(), Environment{World: w, Source: w, Set: manifest.NewSet(subject.Subject{}), Editor: &manifest.Editor{}, Now: time.Now})
 	if out.Finding.Error != "" {
 		t.Fatal(out.Finding.Error)
 	}

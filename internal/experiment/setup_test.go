@@ -45,14 +45,14 @@ func TestPartnerAddresses(t *testing.T) {
 		}
 	})
 	source := &castSource{}
-	out := d.Run(t.Context(), Environment{World: OnPaper(manifest.NewSet(subject.Subject{})), Source: source, Editor: &manifest.Editor{}, Now: time.Now})
+	out := d.Run(t.Context(), Environment{Set: manifest.NewSet(subject.Subject{}), Source: source, Editor: &manifest.Editor{}, Now: time.Now})
 	if out.Finding.Error != "" {
 		t.Fatal(out.Finding.Error)
 	}
 	if pod != "10.244.0.9" || service != "10.96.0.9" {
 		t.Errorf("the pod has %q and the Service %q", pod, service)
 	}
-	if want := []string{"G1/setup/01 pods", "G1/check/01 pods", "G1/control/01 pods"}; fmt.Sprint(source.asked) != fmt.Sprint(want) {
+	if want := []string{"G1/setup/01 pods", "G1/check/01 pods", "G1/control/01 input change: another a", "G1/control/02 pods"}; fmt.Sprint(source.asked) != fmt.Sprint(want) {
 		t.Errorf("it asked %v, want %v", source.asked, want)
 	}
 }

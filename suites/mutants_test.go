@@ -124,7 +124,7 @@ func (r *runner) judge(ctx context.Context, id claim.ID, spoil func(experiment.P
 	Expect(err).NotTo(HaveOccurred())
 	keeper := experiment.NewKeeper(forgetful{}, r.key, id)
 	env := r.environment(recording(r, keeper))
-	env.Spoil = spoil
+	env.Spoil, env.Set = spoil, r.lab.Set()
 	finding := d.Run(ctx, env).Finding
 	finding.Evidence = keeper.Evidence()
 	return finding

@@ -133,7 +133,7 @@ func recording(r *runner, keeper *experiment.Keeper) observe.Source {
 }
 
 func (r *runner) environment(source observe.Source) experiment.Environment {
-	return experiment.Environment{World: r.lab, Set: r.lab.Set(), Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
+	return experiment.Environment{World: r.lab, Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
 }
 
 // restore puts the baseline back and proves it. A lab that cannot be restored

@@ -166,15 +166,11 @@ func (r *run) vary(variations []manifest.Variation) error {
 
 // apply keeps what leads from one set to the next.
 func (r *run) apply(v manifest.Variation, set, next *manifest.Set) error {
-	diff, err := manifest.Diff(set, next)
+	all, err := applied(set, next)
 	if err != nil {
 		return err
 	}
-	applied, err := diff.Applied()
-	if err != nil {
-		return err
-	}
-	for _, a := range applied {
+	for _, a := range all {
 		r.session.Script(v.Change, a.Command, a.YAML)
 		if len(a.YAML) == 0 {
 			continue
@@ -196,7 +192,11 @@ func (r *run) carryOut(what string, do func() error) error {
 
 // goBack takes back what was changed since the set was the subject.
 func (r *run) goBack(to *manifest.Set) error {
-	err := r.carryOut("take back what was changed since", func() error { return r.env.World.Return(r.ctx, to) })
+	const change = "take back what was changed since"
+	if err := r.apply(manifest.Variation{Change: change}, r.set, to); err != nil {
+		return err
+	}
+	err := r.carryOut(change, func() error { return r.env.World.Return(r.ctx, to) })
 	if err == nil {
 		r.set = to
 	}

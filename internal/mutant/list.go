@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"twohop/internal/claim"
@@ -27,7 +28,7 @@ func All(e *manifest.Editor) ([]Mutant, error) {
 // experiments are the faults that no claim can be above: a change that was not
 // made cannot have turned its check, and a state that was not brought about
 // cannot be what it speaks of. They say nothing of a claim's own facts.
-func experiments(*manifest.Editor) ([]Mutant, error) {
+func experiments(e *manifest.Editor) ([]Mutant, error) {
 	undone := func(variations []manifest.Variation) []manifest.Variation {
 		var none []manifest.Variation
 		for _, v := range variations {
@@ -52,6 +53,19 @@ func experiments(*manifest.Editor) ([]Mutant, error) {
 			// a connection that has to be new may be so by chance.
 			"H1-identity-2", "H2-rotation",
 		)},
+		// A control that holds because nothing works any more proves nothing.
+		{Name: "the control takes the gateway away as well", Where: Experiments, Spoil: func(p experiment.Plan) experiment.Plan {
+			p.Control = append(slices.Clone(p.Control), manifest.Edit("scale the gateway to zero", e.Subject.Gateway.Namespace, e.Subject.Gateway.Deployment, func(d *appsv1.Deployment) {
+				none := int32(0)
+				d.Spec.Replicas = &none
+			}))
+			return p
+		}, Kills: kills("found 0", "A-align-target", "F-partner-lax", "H1-unpaired", "G1")},
+		{Name: "the first of the control's changes is left out", Where: Experiments, Spoil: func(p experiment.Plan) experiment.Plan {
+			p.Control = slices.Clone(p.Control)
+			p.Control[0] = p.Control[0].Undone()
+			return p
+		}, Kills: kills(any, "A-align-target", "G3", "T2-typo-hop1", "H2-sidecar-plaintext")},
 	}, nil
 }
 

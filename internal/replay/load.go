@@ -36,7 +36,7 @@ func (r *replay) readLogs() {
 		if hash(raw) != l.SHA256 {
 			r.Problem("The log %s was altered: its SHA-256 is not the one that the verdict says.", l.Path)
 		}
-		log, err := observe.ParseLog(raw, false)
+		log, err := observe.ParseLog(raw, r.recording)
 		if err != nil {
 			r.Problem("The log %s is not as a run keeps it: %v.", l.Path, err)
 			continue

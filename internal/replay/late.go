@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"regexp"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ func Late(dir string) (map[claim.ID]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &replay{run: run, source: recorded.New(), listed: map[string]claim.ID{}}
+	r := newReplay(run, options{})
 	if r.v, err = verdict.Decode(raw); err != nil {
 		return nil, err
 	}
@@ -46,6 +47,19 @@ func Late(dir string) (map[claim.ID]string, error) {
 // token is how a run's tokens look in a log line (observe.Key.Token).
 var token = regexp.MustCompile(`t[0-9a-f]{16}`)
 
+// entries are the observations of all claims.
+func (r *replay) entries() iter.Seq2[observe.Slot, recorded.Entry] {
+	return func(yield func(observe.Slot, recorded.Entry) bool) {
+		for _, source := range r.kept {
+			for at, e := range source.Entries {
+				if !yield(at, e) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // closed is a window that is to hold all lines about a token.
 type closed struct {
 	claim claim.ID
@@ -55,7 +69,7 @@ type closed struct {
 // late looks for lines about requests beyond the windows that were to hold them.
 func (r *replay) late() map[claim.ID]string {
 	windows := map[string]map[string]closed{} // by log and token
-	for at, e := range r.source.Entries {
+	for at, e := range r.entries() {
 		fields := strings.Fields(e.Question) // requests ROLE N DIGEST
 		if len(fields) < 3 || fields[0] != "requests" || len(e.Windows) == 0 {
 			continue
@@ -79,7 +93,7 @@ func (r *replay) late() map[claim.ID]string {
 	}
 	found := map[claim.ID]string{}
 	for path, tokens := range windows {
-		log := r.source.Logs[path]
+		log := r.logs[path]
 		if log == nil {
 			continue
 		}

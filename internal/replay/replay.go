@@ -23,12 +23,10 @@ import (
 	"twohop/suites"
 )
 
-// options are what a test may ask for, and nobody else.
-type options struct {
-	// recording takes the run for a recording (package recording): made under
-	// rules of its day, and with gaps in its logs.
-	recording bool
-}
+// options are what a test may ask for, and nobody else: it replays recordings
+// (package recording), which are of the rules of their day and of which the logs
+// are trimmed.
+type options struct{ otherRules, gaps bool }
 
 // Verify works a run's verdict out again. The error is for a folder that cannot be
 // read at all; what does not agree is a problem of the verification.
@@ -46,12 +44,11 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no verdict: %w", err)
 	}
-	r := &replay{options: o, run: run, source: recorded.New(), listed: map[string]claim.ID{}}
-	r.Problems, r.Notes = []string{}, []string{}
+	r := newReplay(run, o)
 	if !r.decode(raw) {
 		return &r.Verification, nil
 	}
-	if rules := twohop.Rules(); !o.recording && r.v.Run.Rules != rules && r.v.Run.Rules != "" {
+	if rules := twohop.Rules(); !o.otherRules && r.v.Run.Rules != rules && r.v.Run.Rules != "" {
 		r.Problem("%s", otherRules(r.v.Run.Header, rules))
 		return &r.Verification, nil
 	}
@@ -77,9 +74,24 @@ type replay struct {
 	run    verdict.Files
 	v      *verdict.Verdict
 	key    observe.Key
-	source *recorded.Source
+	logs   map[string]*observe.LogFile
+	kept   map[claim.ID]*recorded.Source
 	listed map[string]claim.ID // evidence path: the claim that lists it
 	editor *manifest.Editor
+}
+
+func newReplay(run verdict.Files, o options) *replay {
+	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}}
+	r.Problems, r.Notes = []string{}, []string{}
+	return r
+}
+
+// source is what was kept of a claim.
+func (r *replay) source(id claim.ID) *recorded.Source {
+	if r.kept[id] == nil {
+		r.kept[id] = recorded.New(r.logs)
+	}
+	return r.kept[id]
 }
 
 func (r *replay) decode(raw []byte) bool {
@@ -125,7 +137,7 @@ func (r *replay) identify() {
 	}
 	h := r.v.Run.Header
 	s, _ := manifest.Numbered(h.Lab, h.Domain)
-	id, err := experiment.Identify(context.Background(), r.source, r.key, observe.DefaultLimits(), s, h.Asked,
+	id, err := experiment.Identify(context.Background(), r.source(experiment.RunID), r.key, observe.DefaultLimits(), s, h.Asked,
 		func() experiment.Ground { return experiment.Ground{} })
 	if err != nil && r.v.Result != verdict.Failed {
 		r.Problem("What the run was made on: %v.", err)
@@ -212,12 +224,12 @@ func (r *replay) again(id claim.ID, was verdict.Result) verdict.Finding {
 		return verdict.Finding{}
 	}
 	out := d.Run(context.Background(), experiment.Environment{
-		Source: r.source, Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start }})
+		Source: r.source(id), Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start }})
 	f := out.Finding
 	// What nobody can work out again is taken over: the schema marks it measured.
 	f.DurationMillis, f.Evidence, f.Reproduce = was.DurationMillis, was.Evidence, was.Reproduce
 	if was.Error == "" {
-		for _, unused := range r.source.Unused(string(id)) {
+		for _, unused := range r.source(id).Unused(string(id)) {
 			r.Problem("%s: the check does not use the observation %s.", id, unused)
 		}
 	}

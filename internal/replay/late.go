@@ -14,7 +14,7 @@ import (
 	"twohop/internal/verdict"
 )
 
-// Late says of which claims a log line came after the window on it was closed:
+// Late says of which claims a log line came outside the window that was to hold it:
 // what such a claim says of the absence or the number of lines is not proven. The
 // logs have to be sealed.
 func Late(dir string) (map[claim.ID]string, error) {
@@ -62,8 +62,8 @@ func (r *replay) entries() iter.Seq2[observe.Slot, recorded.Entry] {
 
 // closed is a window that is to hold all lines about a token.
 type closed struct {
-	claim claim.ID
-	to    int
+	claim    claim.ID
+	from, to int
 }
 
 // late looks for lines about requests beyond the windows that were to hold them.
@@ -87,7 +87,7 @@ func (r *replay) late() map[claim.ID]string {
 				if windows[w.Log] == nil {
 					windows[w.Log] = map[string]closed{}
 				}
-				windows[w.Log][t] = closed{claim.ID(at.Claim), w.To}
+				windows[w.Log][t] = closed{claim.ID(at.Claim), w.From, w.To}
 			}
 		}
 	}
@@ -99,8 +99,11 @@ func (r *replay) late() map[claim.ID]string {
 		}
 		log.Each(func(n int, l observe.LogLine) {
 			for _, t := range token.FindAll(l.Text, -1) {
-				if c, ok := tokens[string(t)]; ok && n >= c.to {
+				switch c, ok := tokens[string(t)]; {
+				case ok && n >= c.to:
 					found[c.claim] = fmt.Sprintf("line %d of %s is about the request %s and came after the log had been read up to line %d", n, path, t, c.to-1)
+				case ok && n < c.from:
+					found[c.claim] = fmt.Sprintf("line %d of %s is about the request %s, and the log was read from line %d on", n, path, t, c.from)
 				}
 			}
 		})

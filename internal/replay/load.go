@@ -45,6 +45,7 @@ func (r *replay) readLogs() {
 			r.Problem("The log %s has %d lines, and the verdict says %d.", l.Path, log.Len(), l.Lines)
 		}
 		r.logs[l.Path] = log
+		r.inOrder(l.Path, log)
 	}
 }
 
@@ -114,12 +115,14 @@ func missing(err error) error {
 // leftOver finds evidence and logs that nothing lists. A run that did not come to
 // its end may have kept some for a claim that did not report.
 func (r *replay) leftOver() {
-	ended := r.v.Result != verdict.Interrupted && r.v.Result != verdict.Failed && r.v.Result != verdict.Running
 	notRun := map[string]bool{string(experiment.RunID): true}
 	for _, c := range r.v.Claims {
 		notRun[string(c.ID)] = c.Verdict == claim.NotRun
 	}
-	for _, dir := range []string{verdict.EvidenceDir, verdict.LogsDir} {
+	for _, c := range r.v.Claims {
+		r.listed[c.Reproduce] = c.ID
+	}
+	for _, dir := range []string{verdict.EvidenceDir, verdict.LogsDir, verdict.ReproduceDir} {
 		files, err := r.run.Walk(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.Problem("The folder %s cannot be listed: %v.", dir, err)
@@ -128,7 +131,7 @@ func (r *replay) leftOver() {
 			if _, ok := r.listed[file]; ok {
 				continue
 			}
-			if !ended && (dir == verdict.LogsDir || notRun[path.Base(path.Dir(file))]) {
+			if !r.ended() && (dir == verdict.LogsDir || notRun[path.Base(path.Dir(file))] || dir == verdict.ReproduceDir) {
 				r.Note("%s was kept before the run ended, and nothing reports it.", file)
 				continue
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"twohop/internal/observe"
+	"twohop/internal/subject"
 )
 
 // Entry is an observation as it was kept.
@@ -31,6 +32,10 @@ type Source struct {
 	Derived map[Name]Entry
 	// Logs by their path in the run's folder.
 	Logs map[string]*observe.LogFile
+
+	// Listens is set while the gateway cannot be without a listener: then its log
+	// is read up to a line that was caused later, or it is not read.
+	Listens bool
 
 	// asked and derived are what a replay has used.
 	asked   map[observe.Slot]bool
@@ -76,7 +81,26 @@ func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, m
 	if e.Error != "" {
 		err = errors.New(e.Error)
 	}
-	return answered{observe.Answer{Raw: e.Raw, Windows: e.Windows, Path: e.Path, Took: e.Took}, err}
+	answer := answered{observe.Answer{Raw: e.Raw, Windows: e.Windows, Path: e.Path, Took: e.Took}, err}
+	if _, ok := q.(observe.Requests); ok && err == nil {
+		return &requests{answered: answer, source: s, at: at}
+	}
+	return answer
+}
+
+// requests are over when their answer is asked for.
+type requests struct {
+	answered
+	source *Source
+	at     observe.Slot
+}
+
+func (r *requests) Answer(context.Context) (observe.Answer, error) {
+	w, err := r.answer.Window(subject.Gateway)
+	if err == nil && w.Flush == "" && r.source.Listens {
+		return observe.Answer{}, &MismatchError{fmt.Sprintf("observation %s: the window on the log of the gateway ends with no later line, so what is absent may have come after it", r.at)}
+	}
+	return r.answer, r.err
 }
 
 // MismatchError says that a recording is not of the check that is replayed.

@@ -31,6 +31,8 @@ type Environment struct {
 	Key    observe.Key
 	Limits observe.Limits
 	Editor *manifest.Editor
+	// Changed is told what the subject is from now on; nil: nobody asks.
+	Changed func(*manifest.Set)
 	// Spoil plants a fault in the experiment: mutants do.
 	Spoil func(Plan) Plan
 	// Now is the clock by which a finding says when it was made.
@@ -62,6 +64,7 @@ func (d Definition) Run(ctx context.Context, env Environment) Outcome {
 	if r.set == nil {
 		r.set = env.Editor.Baseline.Clone()
 	}
+	r.become(r.set)
 	r.session = &check.Session{Source: env.Source, Key: env.Key, Limits: env.Limits, Claim: string(d.ID),
 		Script: r.script.add, Table: func(t *verdict.Table) { r.finding.Table = t }}
 	start := env.Now().UTC()
@@ -159,9 +162,15 @@ func (r *run) vary(variations []manifest.Variation) error {
 	}
 	err := r.carryOut(manifest.Changes(variations), func() error { return r.env.World.Vary(r.ctx, variations...) })
 	if err == nil {
-		r.set = set
+		r.become(set)
 	}
 	return err
+}
+
+func (r *run) become(set *manifest.Set) {
+	if r.set = set; r.env.Changed != nil {
+		r.env.Changed(set)
+	}
 }
 
 // apply keeps what leads from one set to the next.
@@ -198,7 +207,7 @@ func (r *run) goBack(to *manifest.Set) error {
 	}
 	err := r.carryOut(change, func() error { return r.env.World.Return(r.ctx, to) })
 	if err == nil {
-		r.set = to
+		r.become(to)
 	}
 	return err
 }

@@ -318,7 +318,7 @@ func (f *Folder) Findings() (map[claim.ID]Finding, error) {
 		return nil, fmt.Errorf("the run's folder cannot be opened: %w", err)
 	}
 	defer d.Close()
-	return d.findings()
+	return ReadFindings(d)
 }
 
 func (f *Folder) writeVerdict(v *Verdict) error {

@@ -259,7 +259,7 @@ func TestSaveEvidence(t *testing.T) {
 		t.Errorf("path %q, want %q", e.Path, want)
 	}
 	got, err := os.ReadFile(filepath.Join(f.Dir, e.Path))
-	if err != nil || string(got) != string(raw) || hash(got) != e.SHA256 {
+	if err != nil || string(got) != string(raw) || Hash(got) != e.SHA256 {
 		t.Errorf("saved %q (%v), hash %s", got, err, e.SHA256)
 	}
 	if e, err = f.SaveEvidence("X1", "", KindText, "", "", nil); err != nil || e.Path != "evidence/X1/02-evidence" {

@@ -206,7 +206,7 @@ func (s *sample) lastPartner(id claim.ID) Evidence {
 	s.ok(err)
 	rel, err := filepath.Rel(s.folder.Dir, files[0])
 	s.ok(err)
-	return Evidence{Path: filepath.ToSlash(rel), SHA256: hash(raw), Kind: KindPartnerLog, Witness: WitnessPartner,
+	return Evidence{Path: filepath.ToSlash(rel), SHA256: Hash(raw), Kind: KindPartnerLog, Witness: WitnessPartner,
 		Command: "kubectl -n partner logs deploy/partner"}
 }
 

@@ -201,7 +201,7 @@ func TestVerifyCatches(t *testing.T) {
 			p.finding("S1", func(f *Finding) {
 				e := &f.Evidence[1]
 				p.must(os.WriteFile(p.path(e.Path), raw, 0o644))
-				e.SHA256 = hash(raw)
+				e.SHA256 = Hash(raw)
 			})
 		}, []string{"S1: evidence evidence/S1/02-check-curl does not parse as curl: its last line is not the JSON object"}},
 		{"a script removed", func(p tamper) { p.must(os.Remove(p.path("reproduce/S1.sh"))) },

@@ -73,14 +73,16 @@ func (r *runner) plan() (plan []mutant.Mutant) {
 
 // plant puts one fault into the lab, judges claims, and takes it out again.
 func (r *runner) plant(ctx context.Context, m mutant.Mutant) (fates []mutant.Fate) {
-	if err := r.lab.Plant(ctx, m.Plant...); err != nil {
-		Expect(r.uproot(ctx)).To(Succeed())
-		Fail(fmt.Sprintf("%s could not be planted: %v", m.Name, err))
-	}
+	planted := r.lab.Plant(ctx, m.Plant...)
 	for _, k := range m.Kills {
 		c, err := claim.ByID(k.Claim)
 		Expect(err).NotTo(HaveOccurred())
 		fate := mutant.Fate{Mutant: m.Name, Where: m.Where, Claim: k.Claim, Expected: c.Expect(r.istio)}
+		if planted != nil {
+			fate.Verdict, fate.Why = claim.NotRun, fmt.Sprintf("it could not be planted: %v", planted)
+			fates = append(fates, fate)
+			continue
+		}
 		finding := r.judge(ctx, k.Claim, m.Spoil)
 		fate.Verdict, fate.Why = verdict.Judge(k.Claim, finding)
 		if m.Where == mutant.Harmless {

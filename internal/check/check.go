@@ -227,13 +227,26 @@ func (t *T) Because(name string, seen any, want types.GomegaMatcher, evidence ..
 
 func (t *T) fact(f verdict.Fact, seen any, want types.GomegaMatcher) bool {
 	seen = plain(seen)
-	ok, err := want.Match(seen)
+	ok, err := match(want, seen)
 	f.Expected, f.Seen, f.OK = expectation(want, seen), show(seen), ok && err == nil
 	if err != nil && seen != nil { // that nothing is there needs no matcher's comment
 		f.Seen = fmt.Sprintf("%s (%v)", f.Seen, err)
 	}
 	*t.facts = append(*t.facts, f)
 	return f.OK
+}
+
+// match is the matcher's word. Some of Gomega's panic on nil, which stands for
+// what is absent here: that is no match.
+func match(want types.GomegaMatcher, seen any) (ok bool, err error) {
+	if seen == nil {
+		defer func() {
+			if r := recover(); r != nil {
+				ok, err = false, fmt.Errorf("%v", r)
+			}
+		}()
+	}
+	return want.Match(seen)
 }
 
 // Who names a proxy in facts. The gateway pods without traffic share a name: a

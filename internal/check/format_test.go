@@ -114,3 +114,13 @@ func TestFact(t *testing.T) {
 		})
 	}
 }
+
+// Gomega's BeTrue panics on nil.
+func TestAbsentIsNoMatch(t *testing.T) {
+	var none *bool
+	var facts []verdict.Fact
+	c := &T{facts: &facts}
+	if c.Fact("requires a client certificate", none, gomega.BeTrue(), "file") || facts[0].Seen != "absent" || facts[0].OK {
+		t.Errorf("%+v", facts)
+	}
+}

@@ -147,6 +147,9 @@ var _ = Claim("H2-rotation-bound", func(s *Setup) Experiment[*rotation] {
 
 			// The rotation may begin on a connection that the slow requests have left.
 			lasted, next := outlived(slices.Concat(slow, r.kept), r.old)
+			if len(lasted) == 0 {
+				t.Abort("no request of the client's presented the old certificate")
+			}
 			var apart *time.Duration
 			if next != nil {
 				d := began(next).Sub(began(lasted[0]))

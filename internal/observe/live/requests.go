@@ -99,6 +99,9 @@ func (r *requests) Answer(ctx context.Context) (observe.Answer, error) {
 	if err != nil {
 		return a, err
 	}
+	if n := 1 + len(r.q.Request.More); len(replies) > n {
+		return a, fmt.Errorf("curl reports %d requests, and %d were asked for", len(replies), n)
+	}
 	a.Windows, err = r.witness(ctx, replies)
 	return a, err
 }

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean help
+.PHONY: e2e e2e-all mutants bench bad-days test nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -20,9 +20,14 @@ test: ## run what needs no cluster: unit tests, vet and linters
 nightly: build ## judge every claim, show what changed since the last night, keep the last runs
 	@scripts/nightly.sh
 
-docs: ## generate docs/claims.md from the registry
+new-claim: ## add a claim's skeleton (ID=H2-ca-plain CHAPTER=hop2, EXPECTED=refuted)
+	@go build -o bin/new-claim ./scripts/newclaim
+	@bin/new-claim --id "$${ID-}" --chapter "$${CHAPTER-}" --expected "$${EXPECTED:-supported}"
+
+docs: ## generate docs/claims.md from the registry and the drawing in docs/architecture.md
 	@mkdir -p docs
 	@go run ./cmd/twohop claims -o markdown > docs/claims.md.new && mv docs/claims.md.new docs/claims.md
+	@go test ./docs -run '^TestArchitecture$$' -update >/dev/null || go test ./docs -run '^TestArchitecture$$'
 
 mutants: build ## plant faults, check that the right claims turn, write docs/mutants.md
 	@bin/twohop mutants --table docs/mutants.md

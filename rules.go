@@ -1,6 +1,7 @@
 // Package twohop is the rules by which a verdict follows from observations: the
 // sources of all that judges, as they were compiled in. Only a program with the
-// same rules can work a run's verdict out again.
+// same rules can work a run's verdict out again. It reads them as bytes, and must
+// not import anything of the project.
 package twohop
 
 import (

@@ -1,5 +1,6 @@
 // Package partnernginx is the partner: its nginx configuration, its manifest
-// and its little PKI. It knows no cluster; the lab deploys it.
+// and its little PKI. It knows no cluster and imports nothing of the project; the lab
+// deploys it.
 package partnernginx
 
 import (

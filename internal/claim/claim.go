@@ -6,6 +6,7 @@ package claim
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -57,6 +58,29 @@ func (c Chapter) Title() string {
 		return "Field reports"
 	}
 	return string(c)
+}
+
+// safeID is what an id may be: it names folders, and it is a Ginkgo label, whose
+// filters give a meaning to most other characters.
+var safeID = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*(-[A-Za-z0-9]+)*$`)
+
+// Check says why a claim cannot be called so.
+func (id ID) Check() error {
+	if !safeID.MatchString(string(id)) {
+		return fmt.Errorf("the id %q cannot name a file or a label: write letters and digits with hyphens in between, a capital first, such as H2-ca-plain", id)
+	}
+	if lower := strings.ToLower(string(id)); lower == everything || lower == "latest" || slices.Contains(Chapters(), Chapter(lower)) {
+		return fmt.Errorf("the id %q is taken: CLAIMS and RUN give the word another meaning", id)
+	}
+	return nil
+}
+
+// ParseChapter finds a chapter by its name.
+func ParseChapter(name string) (Chapter, error) {
+	if !slices.Contains(Chapters(), Chapter(name)) {
+		return "", fmt.Errorf("no chapter is called %q: the chapters are %s", name, chapterList())
+	}
+	return Chapter(name), nil
 }
 
 // Claim is one statement that is either true or false of a live cluster.

@@ -11,9 +11,6 @@ import (
 )
 
 var (
-	// An id names folders and is a Ginkgo label, whose filters give a meaning to
-	// most other characters.
-	safeID = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*(-[A-Za-z0-9]+)*$`)
 	// "§2.1", "§3.1-2", "trap 4", "record G1", "record ③", "§6 tip", joined by commas.
 	section = regexp.MustCompile(`^(§\d(\.\d)?(-\d)?( tip)?|trap \d|record ([①-⑨]|G\d[a-z0-9-]*))$`)
 	line    = regexp.MustCompile(`^\d+\.\d+$`)
@@ -25,19 +22,16 @@ func problems(all []Claim) []error {
 	seen, statements := map[string]bool{}, map[string]ID{}
 	for _, c := range all {
 		say := func(what string) { wrong = append(wrong, errors.New(string(c.ID)+": "+what)) }
-		if !safeID.MatchString(string(c.ID)) {
-			say("the id cannot name a file or a label")
+		if err := c.ID.Check(); err != nil {
+			say(err.Error())
 		}
 		if lower := strings.ToLower(string(c.ID)); seen[lower] { // file systems and anchors may not tell case
-			say("the id is taken")
+			say("another claim has the id")
 		} else {
 			seen[lower] = true
 		}
-		if slices.Contains([]string{"all", "latest"}, strings.ToLower(string(c.ID))) || slices.Contains(Chapters(), Chapter(c.ID)) {
-			say("CLAIMS has another meaning for the id")
-		}
-		if !slices.Contains(Chapters(), c.Chapter) {
-			say("the chapter " + string(c.Chapter) + " does not exist")
+		if _, err := ParseChapter(string(c.Chapter)); err != nil {
+			say(err.Error())
 		}
 		if c.Section != "" {
 			for _, s := range strings.Split(c.Section, ", ") {
@@ -100,9 +94,10 @@ func TestRegistryProblems(t *testing.T) {
 		{"good, refuted", func(c *Claim) { c.Expected, c.Lesson = Refuted, "It does not." }, ""},
 		{"a path for an id", func(c *Claim) { c.ID = "../H1" }, "cannot name a file"},
 		{"a filter for an id", func(c *Claim) { c.ID = "H1 && G1" }, "cannot name a file"},
-		{"a chapter for an id", func(c *Claim) { c.ID = "hop1" }, "another meaning"},
-		{"an unknown chapter", func(c *Claim) { c.Chapter = "hop3" }, "does not exist"},
-		{"no chapter", func(c *Claim) { c.Chapter = "" }, "does not exist"},
+		{"a chapter for an id", func(c *Claim) { c.ID = "Hop1" }, "another meaning"},
+		{"a word of CLAIMS for an id", func(c *Claim) { c.ID = "All" }, "another meaning"},
+		{"an unknown chapter", func(c *Claim) { c.Chapter = "hop3" }, "no chapter is called"},
+		{"no chapter", func(c *Claim) { c.Chapter = "" }, "no chapter is called"},
 		{"a section of no guide", func(c *Claim) { c.Section = "chapter 2" }, "does not look like"},
 		{"no statement", func(c *Claim) { c.Statement = "" }, "the statement is not sentences"},
 		{"no period", func(c *Claim) { c.Statement = "It holds" }, "the statement is not sentences"},
@@ -125,7 +120,7 @@ func TestRegistryProblems(t *testing.T) {
 	}
 	twice := good
 	twice.ID = "H1-X"
-	if got := errors.Join(problems([]Claim{good, twice})...); got == nil || !strings.Contains(got.Error(), "taken") || !strings.Contains(got.Error(), "the statement is H1-x's") {
+	if got := errors.Join(problems([]Claim{good, twice})...); got == nil || !strings.Contains(got.Error(), "another claim has the id") || !strings.Contains(got.Error(), "the statement is H1-x's") {
 		t.Errorf("one claim twice: %v", got)
 	}
 }

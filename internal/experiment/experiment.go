@@ -1,7 +1,7 @@
 // Package experiment is what makes a fact a proof: a check that is made in the
 // state that a claim speaks of and once more after one deliberate change, with
 // the cause of whichever comes out negative. It runs against a world and a source
-// of observations, a lab and a cluster or a recording, and knows neither.
+// of observations, a lab and a cluster or a recording, and knows neither: it must not import them.
 package experiment
 
 import (

@@ -1,5 +1,6 @@
 // Package kube is the one connection to a cluster: typed and dynamic clients, exec and
-// port-forwards. It knows nothing of the subject.
+// port-forwards. It knows nothing of the subject, and must not import anything of the
+// project.
 package kube
 
 import (

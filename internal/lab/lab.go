@@ -1,7 +1,7 @@
 // Package lab is the subject under test on a cluster: it deploys the manifests,
 // carries out variations of them, restores them, and knows when a change has
-// reached both proxies. It is the only room that writes to a cluster. It judges
-// nothing.
+// reached both proxies. It is the only room that writes the subject to a cluster.
+// It judges nothing, and must not import a room that does.
 package lab
 
 import (

@@ -1,5 +1,6 @@
 // Package probe is what the application is told to send: a curl command line
-// with a token in the path, by which the logs are joined. It runs nothing.
+// with a token in the path, by which the logs are joined. It runs nothing, and knows of the project the subject's
+// names only.
 package probe
 
 import (

@@ -1,6 +1,7 @@
 // Package replay makes a run's checks again, over what the run has kept: it works
 // every fact, cause, table, reason and version out anew from the bytes and holds
-// the verdict against them. It knows no cluster.
+// the verdict against them. It knows no cluster, and must not import the lab or the
+// live source.
 package replay
 
 import (

@@ -1,6 +1,7 @@
 // Package runconfig is what the command line hands to the suite, which is a process
 // of its own: a folder for the verdict, the images, and what to do with the
-// cluster. It is data in a file.
+// cluster. It is data in a file: it starts nothing, and must not import a room that
+// judges or one that writes to a cluster.
 package runconfig
 
 import (

@@ -1,6 +1,7 @@
 // Package subject names what is judged: workloads, hosts, ports and the values
 // that must land. Every check takes a Subject and hard-codes no name, so the
-// same check can judge a lab of ours or somebody's own namespace. It is data.
+// same check can judge a lab of ours or somebody's own namespace. It is data, and imports nothing
+// of the project.
 package subject
 
 import (

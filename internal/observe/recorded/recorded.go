@@ -1,5 +1,6 @@
 // Package recorded answers questions from what a run has kept: the same check
-// asks the same in the same order, and gets the same bytes. It knows no cluster.
+// asks the same in the same order, and gets the same bytes. It knows no cluster, and must not
+// import the live source.
 package recorded
 
 import (

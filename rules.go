@@ -19,7 +19,7 @@ import (
 //
 //go:embed go.sum suites fixtures partner-nginx
 //go:embed internal/analysis internal/check internal/claim internal/envoy internal/experiment internal/manifest
-//go:embed internal/observe internal/probe internal/replay internal/sockets internal/subject internal/verdict
+//go:embed internal/observe internal/probe internal/replay/*.go internal/sockets internal/subject internal/verdict
 var sources embed.FS
 
 // Rules is the hash of the sources, tests and recordings left out.

@@ -99,11 +99,10 @@ func DNS(names ...string) Option {
 	return func(c *x509.Certificate) { c.DNSNames = append(c.DNSNames, names...) }
 }
 
-// Expired puts the certificate's whole life into the past.
-func Expired() Option {
-	return func(c *x509.Certificate) {
-		c.NotBefore, c.NotAfter = time.Now().Add(-48*time.Hour), time.Now().Add(-24*time.Hour)
-	}
+// ValidFor makes the certificate expire so long from now, cut to the whole
+// second: X.509 has no fractions.
+func ValidFor(d time.Duration) Option {
+	return func(c *x509.Certificate) { c.NotAfter = time.Now().Add(d) }
 }
 
 // Issue signs a certificate that both servers and clients may use.

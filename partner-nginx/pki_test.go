@@ -16,7 +16,7 @@ import (
 	"twohop/internal/envoy"
 )
 
-func parse(t *testing.T, raw []byte) *x509.Certificate {
+func onlyCertificate(t *testing.T, raw []byte) *x509.Certificate {
 	t.Helper()
 	block, rest := pem.Decode(raw)
 	if block == nil || block.Type != "CERTIFICATE" || len(bytes.TrimSpace(rest)) > 0 {
@@ -86,7 +86,7 @@ func TestChains(t *testing.T) {
 		if _, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM); err != nil {
 			t.Errorf("%s: %v", pair.Cert.Subject, err)
 		}
-		if !parse(t, pair.CertPEM).Equal(pair.Cert) {
+		if !onlyCertificate(t, pair.CertPEM).Equal(pair.Cert) {
 			t.Errorf("%s: the PEM is of another certificate", pair.Cert.Subject)
 		}
 		if life := time.Until(pair.Cert.NotAfter); life > Lifetime || life < Lifetime-time.Hour {
@@ -95,15 +95,25 @@ func TestChains(t *testing.T) {
 	}
 }
 
-func TestExpired(t *testing.T) {
+func TestValidFor(t *testing.T) {
 	p := newPKI(t)
-	pair, err := p.ClientCA.Issue("late", Expired())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var invalid x509.CertificateInvalidError
-	if err := trusts(p.ClientCA, pair.Cert, "", x509.ExtKeyUsageClientAuth); !errors.As(err, &invalid) || invalid.Reason != x509.Expired {
-		t.Errorf("not refused as expired: %v", err)
+	for _, tt := range []struct {
+		life    time.Duration
+		expired bool
+	}{{-time.Minute, true}, {time.Minute, false}} {
+		before := time.Now().Truncate(time.Second)
+		pair, err := p.ClientCA.Issue("short-lived", ValidFor(tt.life))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end := pair.Cert.NotAfter; end.Before(before.Add(tt.life)) || end.After(time.Now().Add(tt.life)) {
+			t.Errorf("%v: it expires at %v, made at %v", tt.life, end, before)
+		}
+		var invalid x509.CertificateInvalidError
+		err = trusts(p.ClientCA, pair.Cert, "", x509.ExtKeyUsageClientAuth)
+		if expired := errors.As(err, &invalid) && invalid.Reason == x509.Expired; expired != tt.expired || !expired && err != nil {
+			t.Errorf("%v: %v", tt.life, err)
+		}
 	}
 }
 
@@ -156,10 +166,10 @@ func TestRevoke(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := list.CheckSignatureFrom(parse(t, p.ServerCA.CertPEM)); err != nil {
+			if err := list.CheckSignatureFrom(onlyCertificate(t, p.ServerCA.CertPEM)); err != nil {
 				t.Error(err)
 			}
-			if err := list.CheckSignatureFrom(parse(t, p.ClientCA.CertPEM)); err == nil {
+			if err := list.CheckSignatureFrom(onlyCertificate(t, p.ClientCA.CertPEM)); err == nil {
 				t.Error("another CA's signature passes")
 			}
 			if now := time.Now(); now.Before(list.ThisUpdate) || now.After(list.NextUpdate) {
@@ -224,7 +234,7 @@ func TestServerFilesAreWhatNginxReads(t *testing.T) {
 			t.Errorf("%s: %v", tt.file, err)
 			continue
 		}
-		err := trusts(tt.ca, parse(t, files[tt.file+".crt"]), tt.host, x509.ExtKeyUsageServerAuth)
+		err := trusts(tt.ca, onlyCertificate(t, files[tt.file+".crt"]), tt.host, x509.ExtKeyUsageServerAuth)
 		if (err == nil) != tt.ok {
 			t.Errorf("%s passes for %s: %v (%v), want %v", tt.file, tt.host, err == nil, err, tt.ok)
 		}

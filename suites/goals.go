@@ -36,6 +36,7 @@ var _ = Claim("G1", func(s *Setup) Experiment[*Call] {
 			call.Fact("gateway: TLS version of hop 1", call.GatewayLog().DownstreamTLSVersion, MatchRegexp(modernTLS))
 			call.Fact("gateway: cipher of hop 1", call.GatewayLog().DownstreamTLSCipher, MatchRegexp(strongCipher))
 			call.Fact("gateway: the caller's identity", call.GatewayLog().DownstreamPeerURISAN, Equal(t.Subject.SPIFFE(t.Subject.Client)))
+			call.Fact("partner: requests of this token", len(call.PartnerLines), Equal(1))
 			return call
 		},
 		Control: vary(hop1TLS(s, "drop hop 1's tls from the DestinationRule", nil)),
@@ -44,7 +45,7 @@ var _ = Claim("G1", func(s *Setup) Experiment[*Call] {
 			call.Fact("sidecar: response flags", check.Flags(call.SidecarLog()), Equal("UC"))
 			call.Because("gateway: why it refused the connection", call.RefusedLog().DownstreamTransportFailureReason, ContainSubstring("HTTP_REQUEST"))
 		},
-		Flips: []string{"client sidecar, *", "curl: HTTP status", "gateway: *"},
+		Flips: []string{"client sidecar, *", "curl: HTTP status", "gateway: *", "partner: requests of this token"},
 	}
 })
 

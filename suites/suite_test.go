@@ -119,7 +119,7 @@ func (r *runner) prove(ctx context.Context, id claim.ID) (verdict.Finding, error
 	if err != nil {
 		return verdict.Finding{}, err
 	}
-	out := d.Run(ctx, r.environment(observe.Record(r.lab.Source, keeper)))
+	out := d.Run(ctx, r.environment(recording(r, keeper)))
 	out.Finding.Evidence = keeper.Evidence()
 	if out.Finding.Reproduce, err = r.folder.SaveScript(id, out.Script); err != nil {
 		return out.Finding, err
@@ -127,8 +127,13 @@ func (r *runner) prove(ctx context.Context, id claim.ID) (verdict.Finding, error
 	return out.Finding, r.folder.Record(out.Finding)
 }
 
+// recording is the cluster as a source, with all that it answers kept.
+func recording(r *runner, keeper *experiment.Keeper) observe.Source {
+	return observe.Record(r.lab.Source, keeper)
+}
+
 func (r *runner) environment(source observe.Source) experiment.Environment {
-	return experiment.Environment{World: r.lab, Set: r.lab.Set(), Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
+	return experiment.Environment{World: r.lab, Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
 }
 
 // restore puts the baseline back and proves it. A lab that cannot be restored

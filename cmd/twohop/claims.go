@@ -24,7 +24,8 @@ lesson. It judges nothing. "make docs" uses it to write docs/claims.md.`,
 		Example: `  twohop claims
   twohop claims hop1 G3
   twohop claims --istio 1.30.0 -o json | jq -r '.[] | select(.expected == "refuted") | .id'
-  twohop claims -o markdown > docs/claims.md`,
+  twohop claims -o markdown > docs/claims.md
+  twohop claims render G4`,
 		ValidArgsFunction: completeClaims,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format, err := formatOf(cmd)
@@ -57,6 +58,7 @@ lesson. It judges nothing. "make docs" uses it to write docs/claims.md.`,
 	}
 	addFormat(cmd)
 	cmd.Flags().String("istio", "", "show the verdicts expected on this Istio version, such as 1.30.0 (default: the pinned line)")
+	cmd.AddCommand(newRenderCmd())
 	return cmd
 }
 

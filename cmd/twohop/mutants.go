@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"twohop/internal/claim"
 	"twohop/internal/mutant"
 	"twohop/internal/runconfig"
 	"twohop/internal/verdict"
@@ -34,16 +36,19 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 			if err := l.check(); err != nil {
 				return err
 			}
-			selection, err := selectClaims(cmd, also)
-			if err != nil {
-				return err
-			}
-			if table != "" && only != "" {
-				return usageError("--table is for all mutants: leave out --only or --table")
-			}
+			selection := claim.All()
 			l.mutants = &runconfig.Mutants{Only: only}
-			for _, c := range selection {
-				l.mutants.Also = append(l.mutants.Also, c.ID)
+			if cmd.Flags().Changed("claims") {
+				var err error
+				if selection, err = selectClaims(cmd, also); err != nil {
+					return err
+				}
+				for _, c := range selection {
+					l.mutants.Also = append(l.mutants.Also, c.ID)
+				}
+			}
+			if table != "" && (only != "" || len(l.mutants.Also) > 0) {
+				return usageError("--table is for all mutants: leave out --only and --claims, or --table")
 			}
 			out, err := cmd.Flags().GetString("out")
 			if err != nil {
@@ -66,7 +71,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up")
 	cmd.Flags().StringVar(&only, "only", "", "plant only the mutants whose name contains this")
-	cmd.Flags().StringVar(&also, "claims", "G1,G2,G3,G4", "claims to judge in addition to those that must turn")
+	cmd.Flags().StringVar(&also, "claims", "", "judge only these of the claims that must turn")
 	completeClaimsFlag(cmd)
 	cmd.Flags().StringVar(&table, "table", "", "write the table of results to this Markdown file")
 	return cmd
@@ -78,32 +83,36 @@ func (r *runner) fates(table string) error {
 	if err != nil {
 		return &exitError{exitEnvironment, fmt.Errorf("no mutant was planted (%w): read ginkgo.log in %s", err, r.folder.Dir)}
 	}
-	var fates []mutant.Fate
-	if err := json.Unmarshal(raw, &fates); err != nil {
+	var report mutant.Report
+	if err := json.Unmarshal(raw, &report); err != nil {
 		return &exitError{exitEnvironment, err}
 	}
+	survivors := report.Survivors()
+	r.p.printf("%d judgements planned, %d made, %d survivors", report.Planned, len(report.Fates), len(survivors))
+	for _, f := range survivors {
+		r.p.println(fmt.Sprintf("  %s, %s: %s", f.Mutant, f.Claim, f.Words()))
+	}
+	if err := report.Whole(); err != nil {
+		return &exitError{exitEnvironment, fmt.Errorf("the mutation run did not come to its end: %w; see ginkgo.log in %s", err, r.folder.Dir)}
+	}
+	if len(survivors) > 0 {
+		return &exitError{code: exitDifferent}
+	}
+	if table == "" {
+		return nil
+	}
+	// Last, so that no table speaks of less than a whole run.
 	v, err := r.folder.Verdict()
 	if err != nil {
 		return &exitError{exitEnvironment, err}
 	}
-	if table != "" {
-		f, err := os.Create(table)
-		if err != nil {
-			return &exitError{exitEnvironment, err}
-		}
-		defer f.Close()
-		run := fmt.Sprintf("%s, Istio %s, Envoy %s, Kubernetes %s, harness %s", v.Run.Start.Format("2006-01-02"), v.Run.Istio, v.Run.Envoy, v.Run.Kubernetes, v.Run.HarnessCommit)
-		if err := mutant.WriteMarkdown(f, fates, run); err != nil {
-			return &exitError{exitEnvironment, err}
-		}
+	var b bytes.Buffer
+	run := fmt.Sprintf("%s, Istio %s, Envoy %s, Kubernetes %s, harness %s", v.Run.Start.Format("2006-01-02"), v.Run.Istio, v.Run.Envoy, v.Run.Kubernetes, v.Run.HarnessCommit)
+	if err := mutant.WriteMarkdown(&b, report, run); err != nil {
+		return &exitError{exitEnvironment, err}
 	}
-	survivors := mutant.Survivors(fates)
-	r.p.printf("planted %d changes, %d survived", len(fates), len(survivors))
-	for _, s := range survivors {
-		r.p.println("  " + s)
-	}
-	if len(survivors) > 0 {
-		return &exitError{code: exitDifferent}
+	if err := os.WriteFile(table, b.Bytes(), 0o644); err != nil {
+		return &exitError{exitEnvironment, err}
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"twohop"
+	"twohop/internal/attest"
 	"twohop/internal/claim"
 	"twohop/internal/cluster"
 	"twohop/internal/engine"
@@ -45,7 +46,7 @@ const (
 
 func newRunCmd() *cobra.Command {
 	var l live
-	var claims string
+	var claims, keyFile string
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Judge claims on a live cluster and write the verdict",
@@ -69,15 +70,20 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 			if err != nil {
 				return err
 			}
+			key, err := readKey(keyFile, attest.ParsePrivateKey)
+			if err != nil {
+				return usageError("--sign-key %s: %v", keyFile, err)
+			}
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			r := &runner{live: &l, selection: selection, claims: claims, p: newPrinter(cmd.OutOrStdout())}
+			r := &runner{live: &l, selection: selection, claims: claims, key: key, p: newPrinter(cmd.OutOrStdout())}
 			return r.run(ctx, out)
 		},
 	}
 	l.flags(cmd)
 	claimsFlag(cmd, &claims, "claims and chapters to judge, separated by commas, or \"all\" (CLAIMS)")
 	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
+	cmd.Flags().StringVar(&keyFile, "sign-key", os.Getenv("SIGN_KEY"), "sign the run's files with this private key, a PEM file in PKCS8 (ed25519 or ECDSA; SIGN_KEY)")
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up, next to other runs")
 	return cmd
 }
@@ -87,6 +93,7 @@ type runner struct {
 	*live
 	selection []claim.Claim
 	claims    string
+	key       *attest.Key // signs the run; nil: nobody does
 	p         *printer
 	folder    *verdict.Folder
 }
@@ -112,6 +119,9 @@ func (r *runner) run(ctx context.Context, out string) error {
 	}
 	v, err := r.folder.Finish(ending, message)
 	if err != nil {
+		return &exitError{exitEnvironment, err}
+	}
+	if err := attest.Seal(context.WithoutCancel(ctx), r.folder, r.key); err != nil {
 		return &exitError{exitEnvironment, err}
 	}
 	r.p.println("")

@@ -248,6 +248,9 @@ func (c *Call) Fact(name string, seen any, want types.GomegaMatcher) bool {
 	return c.t.Fact(name, seen, want, c.evidence...)
 }
 
+// Evidence is all that was kept of the call, for facts about several things.
+func (c *Call) Evidence() []string { return c.evidence }
+
 // Because states why the call failed, as a witness gives the reason.
 func (c *Call) Because(name string, seen any, want types.GomegaMatcher) bool {
 	return c.t.Because(name, seen, want, c.evidence...)

@@ -227,7 +227,7 @@ func (t *T) Because(name string, seen any, want types.GomegaMatcher, evidence ..
 
 func (t *T) fact(f verdict.Fact, seen any, want types.GomegaMatcher) bool {
 	seen = plain(seen)
-	ok, err := want.Match(seen)
+	ok, err := match(want, seen)
 	f.Expected, f.Seen, f.OK = expectation(want, seen), show(seen), ok && err == nil
 	if err != nil && seen != nil { // that nothing is there needs no matcher's comment
 		f.Seen = fmt.Sprintf("%s (%v)", f.Seen, err)
@@ -236,7 +236,22 @@ func (t *T) fact(f verdict.Fact, seen any, want types.GomegaMatcher) bool {
 	return f.OK
 }
 
-// Who names a proxy in facts.
+// match is the matcher's word. Some of Gomega's panic on nil, which stands for
+// what is absent here: that is no match.
+func match(want types.GomegaMatcher, seen any) (ok bool, err error) {
+	if seen == nil {
+		defer func() {
+			if r := recover(); r != nil {
+				ok, err = false, fmt.Errorf("%v", r)
+			}
+		}()
+	}
+	return want.Match(seen)
+}
+
+// Who names a proxy in facts. The gateway pods without traffic share a name: a
+// check looks at one of them and its control at another, and a fact has to be
+// called the same in both. The evidence says which pod it is of.
 func (t *T) Who(p *Proxy) string {
 	switch p.Role {
 	case subject.Sidecar:
@@ -248,7 +263,7 @@ func (t *T) Who(p *Proxy) string {
 	case subject.Gateway:
 		return "gateway"
 	}
-	return "gateway " + p.Name
+	return "extra gateway"
 }
 
 // witness is who saw what a proxy says, in the verdict's terms.

@@ -90,6 +90,18 @@ func (c *Cluster) TLSOrZero() envoy.TLS {
 	return *c.TLS
 }
 
+// Evidence is the cluster's file, for facts about several things.
+func (c *Cluster) Evidence() string { return c.path }
+
+// Discovery is how the cluster finds its addresses, in Envoy's words
+// (STRICT_DNS, EDS); empty where there is no cluster.
+func (c *Cluster) Discovery() string {
+	if c.Envoy == nil {
+		return ""
+	}
+	return c.Envoy.Type()
+}
+
 // DestinationRule is the rule that shaped the cluster, as the path of its
 // resource; empty where none did.
 func (c *Cluster) DestinationRule() string {

@@ -40,7 +40,7 @@ func show(v any) string {
 	case time.Duration:
 		return strconv.FormatFloat(v.Seconds(), 'f', -1, 64) + "s"
 	case time.Time:
-		return v.UTC().Format(time.RFC3339)
+		return v.UTC().Format("2006-01-02T15:04:05.999Z07:00") // logs tell milliseconds
 	case error:
 		return v.Error()
 	}
@@ -52,6 +52,13 @@ func show(v any) string {
 		}
 		if r.Len() == 0 {
 			return "empty"
+		}
+	}
+	if r.Kind() == reflect.Struct { // plain took it from a pointer, whose method it may be
+		p := reflect.New(r.Type())
+		p.Elem().Set(r)
+		if s, ok := p.Interface().(fmt.Stringer); ok {
+			return s.String()
 		}
 	}
 	if r.Kind() != reflect.Slice {
@@ -97,6 +104,8 @@ func expectation(m types.GomegaMatcher, seen any) string {
 		return "has " + one(m.Element)
 	case *matchers.BeNumericallyMatcher:
 		return fmt.Sprintf("%s %s", m.Comparator, list(m.CompareTo))
+	case *matchers.BeTemporallyMatcher:
+		return m.Comparator + " " + show(m.CompareTo)
 	case *matchers.HaveLenMatcher:
 		return fmt.Sprintf("%d of them", m.Count)
 	case *matchers.NotMatcher:

@@ -9,6 +9,7 @@ import (
 	"github.com/onsi/gomega"
 	"github.com/onsi/gomega/types"
 
+	"twohop/internal/envoy"
 	"twohop/internal/verdict"
 )
 
@@ -38,6 +39,8 @@ func TestShow(t *testing.T) {
 		{"a short duration", 1500 * time.Microsecond, "0.0015s"},
 		{"a pointer to a duration", pointer(90 * time.Second), "90s"},
 		{"a time", time.Date(2026, 11, 23, 16, 0, 0, 0, time.FixedZone("KST", 9*3600)), "2026-11-23T07:00:00Z"},
+		{"a struct that its pointer can name", &envoy.Keepalive{Time: pointer(300 * time.Second), Probes: pointer(uint32(3))}, "300/-/3"},
+		{"a time with milliseconds", time.Date(2026, 11, 23, 16, 0, 0, 120*1e6, time.UTC), "2026-11-23T16:00:00.12Z"},
 		{"an error", errors.New("refused"), "refused"},
 		{"a truth", true, "true"},
 	} {
@@ -67,6 +70,8 @@ func TestFact(t *testing.T) {
 		{"zero is not absent", pointer(uint32(0)), gomega.BeNil(), verdict.Fact{Expected: "absent", Seen: "0"}},
 		{"absent is not greater", absent, gomega.BeNumerically(">", 1), verdict.Fact{Expected: "> 1", Seen: "absent"}},
 		{"greater", 3, gomega.BeNumerically(">", 1), verdict.Fact{Expected: "> 1", Seen: "3", OK: true}},
+		{"later", time.Unix(2, 0), gomega.BeTemporally(">", time.Unix(1, 0)), verdict.Fact{Expected: "> 1970-01-01T00:00:01Z", Seen: "1970-01-01T00:00:02Z", OK: true}},
+		{"not later", time.Unix(1, 0), gomega.BeTemporally(">", time.Unix(1, 0)), verdict.Fact{Expected: "> 1970-01-01T00:00:01Z", Seen: "1970-01-01T00:00:01Z"}},
 		{"the wrong type", "3", gomega.BeNumerically(">", 1), verdict.Fact{Expected: "> 1", Seen: "3 (Expected a number.  Got:\n    <string>: 3)"}},
 		{"starts with", "outbound|443||x;", gomega.HavePrefix("outbound|443||%s", "x"), verdict.Fact{Expected: `starts with "outbound|443||x"`, Seen: "outbound|443||x;", OK: true}},
 		{"does not start with", "PassthroughCluster", gomega.HavePrefix("outbound|"), verdict.Fact{Expected: `starts with "outbound|"`, Seen: "PassthroughCluster"}},
@@ -107,5 +112,15 @@ func TestFact(t *testing.T) {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
+	}
+}
+
+// Gomega's BeTrue panics on nil.
+func TestAbsentIsNoMatch(t *testing.T) {
+	var none *bool
+	var facts []verdict.Fact
+	c := &T{facts: &facts}
+	if c.Fact("requires a client certificate", none, gomega.BeTrue(), "file") || facts[0].Seen != "absent" || facts[0].OK {
+		t.Errorf("%+v", facts)
 	}
 }

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/onsi/gomega/types"
 
@@ -24,12 +25,39 @@ type Sockets struct {
 // Sockets lists the sockets of a proxy's pod.
 func (t *T) Sockets(p *Proxy) *Sockets {
 	raw, path := t.exec(p.Pod, p.Workload.Proxy, "sockets.txt", "the sockets of the "+t.Who(p), sockets.List)
-	s := &Sockets{who: t.Who(p), t: t, path: path}
-	var err error
-	if s.All, err = sockets.Parse(raw); err != nil {
-		t.Abort("%s: %w", s.who, err)
+	return t.socketsIn(t.Who(p), raw, path, sockets.Parse)
+}
+
+// PartnerSockets lists the sockets of the partner's pod, whose image need not
+// have ss.
+func (t *T) PartnerSockets() *Sockets {
+	raw, path := t.exec(t.Partner, t.Subject.Partner.Container, "sockets.txt", "the sockets of the partner", sockets.Table)
+	return t.socketsIn("partner", raw, path, sockets.ParseTable)
+}
+
+func (t *T) socketsIn(who string, raw []byte, path string, parse func([]byte) ([]sockets.Socket, error)) *Sockets {
+	all, err := parse(raw)
+	if err != nil {
+		t.Abort("the sockets of the %s: %w", who, err)
 	}
-	return s
+	return &Sockets{All: all, who: who, t: t, path: path}
+}
+
+// AwaitProbed waits until each of the gateway's connections of hop 2 has carried
+// no data for so long when the partner acknowledged a keepalive probe, or until
+// there is no such connection.
+func (t *T) AwaitProbed(after time.Duration) *Sockets {
+	what := fmt.Sprintf("the partner has acknowledged a keepalive probe %s after the last data on hop 2, or the connection is gone", after)
+	q, meta := t.command(t.Gateway.Pod, t.Gateway.Workload.Proxy, "sockets.txt", "the gateway's sockets, with what the kernel knows of them", sockets.ListInfo)
+	a := t.ask(observe.Until{Ask: q, What: what, Limit: t.Limits.Line, Done: func(raw []byte) (bool, string, error) {
+		all, err := sockets.Parse(raw)
+		if err != nil {
+			return false, "", err
+		}
+		probed := sockets.Probed(t.Hop2Sockets(&Sockets{All: all}))
+		return probed == nil || *probed >= after, "after " + show(plain(probed)), nil
+	}}, meta)
+	return t.socketsIn(t.Who(t.Gateway), a.Raw, a.Path, sockets.Parse)
 }
 
 // Fact states a fact about the sockets.
@@ -88,27 +116,32 @@ func (t *T) FileSerial(file string) (serial, path string) {
 
 // exec runs a command in a container and keeps what it printed.
 func (t *T) exec(p observe.Pod, container, name, what string, command []string) (raw []byte, path string) {
+	a := t.ask(t.command(p, container, name, what, command))
+	return a.Raw, a.Path
+}
+
+// command notes a command in a container for people, and is the question for it.
+func (t *T) command(p observe.Pod, container, name, what string, command []string) (observe.Exec, observe.Meta) {
 	typed := strings.Join([]string{"kubectl exec -n", p.Namespace, p.Name, "-c", container, "--", probe.Quote(command)}, " ")
 	t.Step(what, typed)
-	a := t.ask(observe.Exec{Role: p.Role, Container: container, Command: command},
-		observe.Meta{Name: fileOf(p.Role) + "-" + name, Kind: verdict.KindText, Witness: witness(p.Role), Command: typed})
-	return a.Raw, a.Path
+	return observe.Exec{Role: p.Role, Container: container, Command: command},
+		observe.Meta{Name: fileOf(p.Role) + "-" + name, Kind: verdict.KindText, Witness: witness(p.Role), Command: typed}
 }
 
 // HopSockets are the established sockets of the two hops.
 type HopSockets struct {
-	Sidecar, Gateway *Sockets
-	// Hop1 are those that the sidecar opened to the gateway, Hop1End the
-	// gateway's ends of them, Hop2 those that the gateway opened to the partner.
-	Hop1, Hop1End, Hop2 []sockets.Socket
+	Sidecar, Gateway, Partner *Sockets
+	// Hop1 are those that the sidecar opened to the gateway, Hop2 those that the
+	// gateway opened to the partner; Hop1End and Hop2End are the other ends of them.
+	Hop1, Hop1End, Hop2, Hop2End []sockets.Socket
 }
 
 // HopSockets lists the sockets of both hops.
 func (t *T) HopSockets() HopSockets {
-	s := HopSockets{Sidecar: t.Sockets(t.Sidecar), Gateway: t.Sockets(t.Gateway)}
+	s := HopSockets{Sidecar: t.Sockets(t.Sidecar), Gateway: t.Sockets(t.Gateway), Partner: t.PartnerSockets()}
 	s.Hop1 = sockets.To(s.Sidecar.All, address(t.Gateway.IP, t.Subject.GatewayPort))
-	s.Hop1End = sockets.At(s.Gateway.All, t.Subject.GatewayPort, t.Sidecar.IP)
 	s.Hop2 = t.Hop2Sockets(s.Gateway)
+	s.Hop1End, s.Hop2End = sockets.Ends(s.Gateway.All, s.Hop1), sockets.Ends(s.Partner.All, s.Hop2)
 	return s
 }
 

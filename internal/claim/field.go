@@ -29,7 +29,7 @@ var field = []Claim{
 		Lesson:    "If the ServiceEntry registers a port before there is a rule for it, as in the guide's YAML, that port's cluster has no TLS. If the rule's Secret does not arrive, that cluster keeps serving in plaintext for 15 s (Envoy's wait). Apply the Secret and the DestinationRule first, the ServiceEntry and the route last.",
 	},
 	{
-		ID: "F-expired", Chapter: Field, Expected: Supported,
+		ID: "F-expired", Chapter: Field, Expected: Supported, Timer: true,
 		Statement: "The partner refuses an expired client certificate, and its expiry is visible beforehand in the gateway's secrets.",
 	},
 	{

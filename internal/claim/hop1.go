@@ -17,6 +17,7 @@ var hop1 = []Claim{
 	{
 		ID: "H1-host-align", Chapter: Hop1, Section: "§2.1, trap 4", Expected: Supported,
 		Statement: "If the SNI is right but the VirtualService on the gateway is for another host, the gateway terminates hop 1 and answers 404.",
+		Lesson:    "The guide says that any misalignment of the three resets the connection. That is true of the SNI. A VirtualService for another host resets nothing: both proxies log a response, and the gateway's line says NR, route_not_found.",
 	},
 	{
 		ID: "H1-identity", Chapter: Hop1, Section: "§1, §2.1", Expected: Supported,

@@ -85,7 +85,7 @@ var hop2 = []Claim{
 	{
 		ID: "H2-rotation-bound", Chapter: Hop2, Section: "§3.5, §6", Expected: Supported, Timer: true,
 		Statement: "After a rotation, maxConnectionDuration bounds how long the old certificate is presented: a connection that reaches it closes after the request under way.",
-		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream keeps the old certificate until it ends. Measured with short requests only.",
+		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream keeps the old certificate until it ends. Measured with a response of 0.4 s.",
 	},
 	{
 		ID: "H2-file-certs", Chapter: Hop2, Section: "§3.1", Expected: Refuted,

@@ -65,7 +65,7 @@ var pool = []Claim{
 	{
 		ID: "P-max-duration", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
 		Statement: "maxConnectionDuration bounds the life of a connection, however busy it is: once reached, the connection closes after the request under way.",
-		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream outlives the bound. Measured with short requests only.",
+		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream outlives the bound by as long as it takes.",
 	},
 	{
 		ID: "P-max-requests", Chapter: Pool, Section: "§6", Expected: Supported,

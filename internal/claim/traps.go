@@ -17,12 +17,12 @@ var traps = []Claim{
 	},
 	{
 		ID: "T2-typo-hop1", Chapter: Traps, Section: "trap 2", Expected: Refuted,
-		Statement: "A wrong host in hop 1's DestinationRule leaves hop 1's cluster in place, with defaults and no rule.",
-		Lesson:    "The guide's symptom is a cluster with `dr: null`. But hop 1's route names a subset, and a subset's cluster exists only through its rule: that cluster is missing, and the call ends with 503, NC, cluster_not_found. Look for the missing cluster, not for one without a rule.",
+		Statement: "A wrong host in hop 1's DestinationRule leaves the cluster that hop 1's route names in place, with defaults and no rule.",
+		Lesson:    "The guide's symptom is a cluster with `dr: null`. The Service's own cluster shows it, but hop 1's route names a subset, and a subset's cluster exists only through its rule: that cluster is missing, and the call ends with 503, NC, cluster_not_found. Look for the missing cluster, not for one without a rule.",
 	},
 	{
 		ID: "T2-short", Chapter: Traps, Section: "trap 2", Expected: Supported,
-		Statement: "A short host in a DestinationRule is expanded with the rule's own namespace: outside the Service's namespace it matches nothing, and nothing reports it.",
+		Statement: "A short host in a DestinationRule is expanded with the rule's own namespace: outside the Service's namespace the rule is accepted and matches nothing.",
 	},
 	{
 		ID: "T3-se-port", Chapter: Traps, Section: "trap 3", Expected: Supported,

@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"twohop/internal/kube"
+	"twohop/internal/subject"
 )
 
 // Config is everything that makes one cluster differ from another. Two runs
@@ -285,7 +286,7 @@ func (c Config) fingerprint() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(slices.Concat(raw, file, operator, []byte(DNSTTL.String())))
+	sum := sha256.Sum256(slices.Concat(raw, file, operator, []byte(subject.DNSTTL.String())))
 	return hex.EncodeToString(sum[:]), nil
 }
 

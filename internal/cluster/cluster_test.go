@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"twohop/internal/subject"
 )
 
 var source = Istio{Istioctl: "/bin/istioctl", Hub: "localhost/twohop", Tag: "1.31", Domain: "cluster.local", UpstreamEnvoy: true, FlushesFast: true}
@@ -251,11 +253,11 @@ func TestOneLine(t *testing.T) {
 // As kubeadm 1.36 writes it; anything else is refused rather than left at 30 s.
 func TestWithTTL(t *testing.T) {
 	const corefile = ".:53 {\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n       ttl 30\n    }\n    cache 30 {\n       disable success cluster.local\n    }\n}\n"
-	got, err := withTTL(corefile, DNSTTL)
+	got, err := withTTL(corefile, subject.DNSTTL)
 	if err != nil || !strings.Contains(got, "       ttl 5\n") || strings.Contains(got, "ttl 30") {
 		t.Errorf("%q, %v", got, err)
 	}
-	if _, err := withTTL(got, DNSTTL); err == nil || !strings.Contains(err.Error(), "ttl 30") {
+	if _, err := withTTL(got, subject.DNSTTL); err == nil || !strings.Contains(err.Error(), "ttl 30") {
 		t.Errorf("%v", err)
 	}
 }

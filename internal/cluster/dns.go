@@ -8,30 +8,27 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-)
 
-// DNSTTL is how long the cluster's DNS records live: CoreDNS' own default.
-// kubeadm's Corefile says 30 s, which claims about a partner that moves would
-// wait for several times.
-const DNSTTL = 5 * time.Second
+	"twohop/internal/subject"
+)
 
 const corefileKey = "Corefile"
 
-// shortenDNS makes CoreDNS serve its records with DNSTTL.
+// shortenDNS makes CoreDNS serve its records with subject.DNSTTL.
 func (c *Cluster) shortenDNS(ctx context.Context) error {
 	core := c.Kube.Typed.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	conf, err := core.Get(ctx, "coredns", metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("read CoreDNS' configuration: %w", err)
 	}
-	if conf.Data[corefileKey], err = withTTL(conf.Data[corefileKey], DNSTTL); err != nil {
+	if conf.Data[corefileKey], err = withTTL(conf.Data[corefileKey], subject.DNSTTL); err != nil {
 		return err
 	}
 	if _, err := core.Update(ctx, conf, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("write CoreDNS' configuration: %w", err)
 	}
 	// It would reload the file by itself, a minute or so later.
-	restart := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"twohop/ttl":%q}}}}}`, DNSTTL)
+	restart := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"twohop/ttl":%q}}}}}`, subject.DNSTTL)
 	if _, err := c.Kube.Typed.AppsV1().Deployments(metav1.NamespaceSystem).Patch(ctx, "coredns", types.StrategicMergePatchType, restart, metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("restart CoreDNS: %w", err)
 	}

@@ -3,12 +3,14 @@ package envoy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	// The types that Istio puts into clusters; protojson resolves an Any by
@@ -166,6 +168,10 @@ func DiffClusters(a, b []*Cluster) string {
 	sort.Strings(sorted)
 	var out strings.Builder
 	for _, n := range sorted {
+		// cmp takes a hundred times as long.
+		if slices.EqualFunc(left[n], right[n], func(a, b *clusterv3.Cluster) bool { return proto.Equal(a, b) }) {
+			continue
+		}
 		if diff := cmp.Diff(left[n], right[n], protocmp.Transform()); diff != "" {
 			fmt.Fprintf(&out, "cluster %q (%d in a, %d in b):\n%s\n", n, len(left[n]), len(right[n]), diff)
 		}

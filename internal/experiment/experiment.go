@@ -67,6 +67,7 @@ type Setup struct {
 	*manifest.Editor
 	ctx     context.Context
 	session *check.Session
+	cast    *check.T // who played the roles when the claim began
 }
 
 // Unique is a name that no earlier object had, the same in a replay.
@@ -104,6 +105,12 @@ func (s *Setup) CRL(revoked ...*x509.Certificate) []byte {
 		panic(check.Abort{Err: fmt.Errorf("sign a revocation list: %w", err)})
 	}
 	return raw
+}
+
+// PartnerAddresses are those of the partner's pod and of its Service, which the
+// cluster gave them.
+func (s *Setup) PartnerAddresses() (pod, service string) {
+	return s.cast.Partner.IP, s.cast.PartnerService
 }
 
 // PartnerCertificate is what the partner presents to who asks for it by name.

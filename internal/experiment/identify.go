@@ -69,11 +69,39 @@ func (g Ground) Editor() (*manifest.Editor, error) {
 	for name, pem := range g.Server {
 		c.Server[name] = []byte(pem)
 	}
+	if err := g.consistent(); err != nil {
+		return nil, fmt.Errorf("the certificates of the lab: %w", err)
+	}
 	baseline, err := manifest.Baseline(g.Lab, g.Domain, g.Images, c)
 	if err != nil {
 		return nil, err
 	}
 	return manifest.NewEditor(baseline, c), nil
+}
+
+// consistent says what does not belong together: each CA has signed a certificate
+// that is in use, the stranger's and the clients' are where nginx reads them.
+func (g Ground) consistent() error {
+	for _, signed := range []struct{ what, by, pem string }{
+		{"the client certificate", g.ClientCA, g.Credential},
+		{"the partner's certificate", g.ServerCA, g.Server["server.crt"]},
+		{"the stranger's certificate", g.Stranger, g.Server["stranger.crt"]},
+		{"nginx' client CA", g.ClientCA, g.Server["client-ca.crt"]},
+		{"nginx' other client CA", g.Stranger, g.Server["stranger-ca.crt"]},
+	} {
+		ca, err := partnernginx.ParsePair([]byte(signed.by))
+		if err != nil {
+			return fmt.Errorf("%s: its CA: %w", signed.what, err)
+		}
+		leaf, err := partnernginx.ParsePair([]byte(signed.pem))
+		if err != nil {
+			return fmt.Errorf("%s: %w", signed.what, err)
+		}
+		if err := leaf.Cert.CheckSignatureFrom(ca.Cert); err != nil {
+			return fmt.Errorf("%s: %w", signed.what, err)
+		}
+	}
+	return nil
 }
 
 // Identity is what a run is made on, as the parts say themselves.

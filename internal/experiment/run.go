@@ -31,6 +31,8 @@ type Environment struct {
 	Key    observe.Key
 	Limits observe.Limits
 	Editor *manifest.Editor
+	// Changed is told what the subject is from now on; nil: nobody asks.
+	Changed func(*manifest.Set)
 	// Spoil plants a fault in the experiment: mutants do.
 	Spoil func(Plan) Plan
 	// Now is the clock by which a finding says when it was made.
@@ -62,6 +64,7 @@ func (d Definition) Run(ctx context.Context, env Environment) Outcome {
 	if r.set == nil {
 		r.set = env.Editor.Baseline.Clone()
 	}
+	r.become(r.set)
 	r.session = &check.Session{Source: env.Source, Key: env.Key, Limits: env.Limits, Claim: string(d.ID),
 		Script: r.script.add, Table: func(t *verdict.Table) { r.finding.Table = t }}
 	start := env.Now().UTC()
@@ -87,7 +90,12 @@ func (r *run) guard(d Definition) (err error) {
 func (r *run) prove(d Definition) (err error) {
 	defer check.Recover(&err)
 	r.session.Enter("setup")
-	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session})
+	// Before anything is arranged: what istiod's log says of that counts too.
+	cast, err := check.New(r.ctx, r.session, r.set.Subject)
+	if err != nil {
+		return err
+	}
+	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session, cast: cast})
 	if r.env.Spoil != nil {
 		plan = r.env.Spoil(plan)
 	}
@@ -154,22 +162,24 @@ func (r *run) vary(variations []manifest.Variation) error {
 	}
 	err := r.carryOut(manifest.Changes(variations), func() error { return r.env.World.Vary(r.ctx, variations...) })
 	if err == nil {
-		r.set = set
+		r.become(set)
 	}
 	return err
 }
 
+func (r *run) become(set *manifest.Set) {
+	if r.set = set; r.env.Changed != nil {
+		r.env.Changed(set)
+	}
+}
+
 // apply keeps what leads from one set to the next.
 func (r *run) apply(v manifest.Variation, set, next *manifest.Set) error {
-	diff, err := manifest.Diff(set, next)
+	all, err := applied(set, next)
 	if err != nil {
 		return err
 	}
-	applied, err := diff.Applied()
-	if err != nil {
-		return err
-	}
-	for _, a := range applied {
+	for _, a := range all {
 		r.session.Script(v.Change, a.Command, a.YAML)
 		if len(a.YAML) == 0 {
 			continue
@@ -191,9 +201,13 @@ func (r *run) carryOut(what string, do func() error) error {
 
 // goBack takes back what was changed since the set was the subject.
 func (r *run) goBack(to *manifest.Set) error {
-	err := r.carryOut("take back what was changed since", func() error { return r.env.World.Return(r.ctx, to) })
+	const change = "take back what was changed since"
+	if err := r.apply(manifest.Variation{Change: change}, r.set, to); err != nil {
+		return err
+	}
+	err := r.carryOut(change, func() error { return r.env.World.Return(r.ctx, to) })
 	if err == nil {
-		r.set = to
+		r.become(to)
 	}
 	return err
 }

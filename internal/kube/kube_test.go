@@ -62,7 +62,7 @@ func TestPods(t *testing.T) {
 	}
 }
 
-func TestTryCreate(t *testing.T) {
+func TestDryRunCreate(t *testing.T) {
 	server, client := kubetest.New(t)
 	const document = `
 apiVersion: networking.istio.io/v1
@@ -70,20 +70,21 @@ kind: DestinationRule
 metadata: { name: r, namespace: ns }
 spec: { host: h }
 `
-	accepted, message, raw, err := client.TryCreate(t.Context(), document)
-	if err != nil || !accepted || message != "" || !strings.Contains(string(raw), `"name":"r"`) {
-		t.Errorf("accepted %v, message %q, raw %s, error %v", accepted, message, raw, err)
+	raw, err := client.DryRunCreate(t.Context(), document)
+	if err != nil || !strings.Contains(string(raw), `"name":"r"`) {
+		t.Errorf("%s, %v", raw, err)
 	}
 	if o := server.Get(t, &istionetworking.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: "r", Namespace: "ns"}}); o != nil {
 		t.Error("a dry run stored the object")
 	}
 
+	// A refusal is an answer.
 	server.Refuse(func(string, string) error {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "DestinationRule"}, "r", nil)
 	})
-	accepted, message, raw, err = client.TryCreate(t.Context(), document)
-	if err != nil || accepted || !strings.Contains(message, `"r" is invalid`) || !strings.Contains(string(raw), "Invalid") {
-		t.Errorf("accepted %v, message %q, raw %s, error %v", accepted, message, raw, err)
+	raw, err = client.DryRunCreate(t.Context(), document)
+	if err != nil || !strings.Contains(string(raw), `"kind":"Status"`) || !strings.Contains(string(raw), "is invalid") {
+		t.Errorf("%s, %v", raw, err)
 	}
 
 	for name, tt := range map[string]struct{ document, says string }{
@@ -93,10 +94,24 @@ spec: { host: h }
 		"a document too poor": {"just words", "metadata"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if accepted, _, _, err := client.TryCreate(t.Context(), tt.document); err == nil || accepted || !strings.Contains(err.Error(), tt.says) {
-				t.Errorf("accepted %v, error %v, want one that says %q", accepted, err, tt.says)
+			if raw, err := client.DryRunCreate(t.Context(), tt.document); err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("%s, %v; want an error that says %q", raw, err, tt.says)
 			}
 		})
+	}
+}
+
+// A server that cannot be reached has not answered.
+func TestDryRunCreateNeedsAnAnswer(t *testing.T) {
+	_, client := kubetest.New(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	const document = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: r, namespace: ns }"
+	if _, err := client.DryRunCreate(ctx, document); err != nil { // knows the kinds from now on
+		t.Fatal(err)
+	}
+	cancel()
+	if raw, err := client.DryRunCreate(ctx, document); err == nil || !strings.Contains(err.Error(), "ask the API server about a DestinationRule") {
+		t.Errorf("%s, %v", raw, err)
 	}
 }
 

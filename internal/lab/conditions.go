@@ -97,7 +97,7 @@ func (l *Lab) awaitFiles(ctx context.Context, c manifest.FilesShow) error {
 		return fmt.Errorf("annotate the gateway's pod: %w", err)
 	}
 	err = observe.Poll(ctx, func() (bool, string, error) {
-		raw, _, err := l.kube.Exec(ctx, gateway.Namespace, gateway.Name, l.subject().Gateway.Proxy, "cat", c.Dir+"/tls.crt")
+		raw, err := l.Source.Exec(ctx, subject.Gateway, l.subject().Gateway.Proxy, "cat", c.Dir+"/tls.crt")
 		if err != nil {
 			return false, "", err
 		}
@@ -117,14 +117,10 @@ func (l *Lab) awaitFiles(ctx context.Context, c manifest.FilesShow) error {
 func (l *Lab) awaitName(ctx context.Context, c manifest.Resolves) error {
 	ctx, cancel := within(ctx, l.limits.Push)
 	defer cancel()
-	client, err := l.Source.Pod(subject.Sidecar)
-	if err != nil {
-		return err
-	}
 	want := slices.Sorted(slices.Values(c.Addresses))
-	err = observe.Poll(ctx, func() (bool, string, error) {
+	err := observe.Poll(ctx, func() (bool, string, error) {
 		// It exits with 2 if there is no such name; echo turns that into no output.
-		out, _, err := l.kube.Exec(ctx, client.Namespace, client.Name, l.subject().Client.Container,
+		out, err := l.Source.Exec(ctx, subject.Sidecar, l.subject().Client.Container,
 			"sh", "-c", `getent ahostsv4 "$0." || echo`, c.Name)
 		if err != nil {
 			return false, "", err
@@ -195,8 +191,7 @@ const inARow = 10
 func (l *Lab) awaitPartner(ctx context.Context) error {
 	ctx, cancel := within(ctx, l.limits.Ready)
 	defer cancel()
-	gateway, err := l.Source.Pod(subject.Gateway)
-	if err != nil {
+	if _, err := l.Source.Pod(subject.Gateway); err != nil {
 		return err
 	}
 	log, err := l.Source.Log(subject.Partner)
@@ -206,7 +201,7 @@ func (l *Lab) awaitPartner(ctx context.Context) error {
 	address := l.Source.PartnerService()
 	err = observe.Poll(ctx, func() (bool, string, error) {
 		token, from := "ready-"+probe.NewToken(), log.Len()
-		_, _, err := l.kube.Exec(ctx, gateway.Namespace, gateway.Name, l.subject().Gateway.Proxy,
+		_, err := l.Source.Exec(ctx, subject.Gateway, l.subject().Gateway.Proxy,
 			"curl", "--silent", "--show-error", "--output", "/dev/null", "--max-time", "2", "--header", "Connection: close",
 			fmt.Sprintf("http://%s%s-[1-%d]", address, probe.Path(token), inARow))
 		if err != nil {

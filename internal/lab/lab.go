@@ -43,7 +43,7 @@ type Lab struct {
 	waiting  map[manifest.Key]bool // Deployments to wait for
 	moved    bool                  // the gateway's Service was changed, so its endpoints will be
 	scaled   bool                  // the second gateway has come or gone
-	written  written
+	pending  pendingWrites
 	sentinel int
 }
 
@@ -219,7 +219,7 @@ func (l *Lab) Remove(ctx context.Context) error {
 	for _, name := range l.fixtures.Subject.Namespaces() {
 		errs = append(errs, l.kube.WaitGone(ctx, name, l.limits.Removal))
 	}
-	l.written.forget()
+	l.pending.forget()
 	return errors.Join(errs...)
 }
 

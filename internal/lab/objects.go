@@ -27,7 +27,7 @@ func (l *Lab) put(ctx context.Context, want k8s.Object) error {
 		if err := l.kube.Objects().Create(ctx, o); err != nil {
 			return wrap("create", want, err)
 		}
-		l.written.note(o, o.GetResourceVersion())
+		l.pending.note(o, o.GetResourceVersion())
 		return nil
 	}
 	if err != nil {
@@ -44,7 +44,7 @@ func (l *Lab) put(ctx context.Context, want k8s.Object) error {
 	if err := l.kube.Objects().Update(ctx, o); err != nil {
 		return wrap("update", want, err)
 	}
-	l.written.note(o, o.GetResourceVersion())
+	l.pending.note(o, o.GetResourceVersion())
 	return nil
 }
 
@@ -58,7 +58,7 @@ func (l *Lab) remove(ctx context.Context, k manifest.Key) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return wrap("delete", o, err)
 	}
-	l.written.note(o, "")
+	l.pending.note(o, "")
 	return nil
 }
 

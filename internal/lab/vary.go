@@ -154,6 +154,19 @@ func (l *Lab) settle(ctx context.Context) error {
 // Return takes back what was changed since a set was the subject.
 func (l *Lab) Return(ctx context.Context, to *manifest.Set) error { return l.become(ctx, to.Clone()) }
 
+// Plant makes changes that Restore comes back to, instead of the fixtures: a
+// mutant's fault.
+func (l *Lab) Plant(ctx context.Context, variations ...manifest.Variation) error {
+	if err := l.Vary(ctx, variations...); err != nil {
+		return err
+	}
+	l.home = l.current.Clone()
+	return nil
+}
+
+// Uproot makes the fixtures what Restore comes back to again.
+func (l *Lab) Uproot() { l.home = l.fixtures.Clone() }
+
 // Touched reports whether anything differs from the baseline.
 func (l *Lab) Touched() bool {
 	diff, err := manifest.Diff(l.home, l.current)

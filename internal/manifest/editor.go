@@ -58,7 +58,13 @@ func (e *Editor) Hop2Port(change string, edit func(*networking.TrafficPolicy_Por
 
 // Hop1Settings are the port settings of hop 1's rule.
 func (e *Editor) Hop1Settings(dr *networking.DestinationRule) *networking.TrafficPolicy_PortTrafficPolicy {
-	return PortSettings(Subset(dr, e.Subject.Subset).TrafficPolicy, uint32(e.Subject.GatewayPort))
+	return e.Hop1SettingsOf(dr, uint32(e.Subject.GatewayPort))
+}
+
+// Hop1SettingsOf is Hop1Settings where the gateway's Service has another port
+// than in the fixtures.
+func (e *Editor) Hop1SettingsOf(dr *networking.DestinationRule, port uint32) *networking.TrafficPolicy_PortTrafficPolicy {
+	return PortSettings(Subset(dr, e.Subject.Subset).TrafficPolicy, port)
 }
 
 // Hop2Settings are the port settings of hop 2's rule.

@@ -289,3 +289,12 @@ func Server(gw *networking.Gateway, portName string) *networking.Server {
 		func(s *networking.Server) bool { return s.GetPort().GetName() == portName },
 		func(s *networking.Server) string { return s.GetPort().GetName() })
 }
+
+// Replace writes another text in the place of one that a list holds.
+func Replace(list []string, old, text string) {
+	i := slices.Index(list, old)
+	if i < 0 {
+		panic(missing{fmt.Sprintf("no %q; there are [%s]", old, strings.Join(list, ", "))})
+	}
+	list[i] = text
+}

@@ -91,3 +91,21 @@ func differingFacts(was, now *verdict.Trial) (problems []string) {
 	}
 	return problems
 }
+
+// differingSoFar says which facts came out differently before the check could not
+// go on: often they are why.
+func differingSoFar(was, now verdict.Finding) (problems []string) {
+	for _, t := range []struct {
+		name     string
+		was, now *verdict.Trial
+	}{{"check", was.Check, now.Check}, {"control", was.Control, now.Control}} {
+		if t.was == nil || t.now == nil {
+			continue
+		}
+		n := min(len(t.was.Facts), len(t.now.Facts))
+		for _, p := range differingFacts(&verdict.Trial{Facts: t.was.Facts[:n]}, &verdict.Trial{Facts: t.now.Facts[:n]}) {
+			problems = append(problems, t.name+": "+p)
+		}
+	}
+	return problems
+}

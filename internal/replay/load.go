@@ -36,7 +36,7 @@ func (r *replay) readLogs() {
 		if hash(raw) != l.SHA256 {
 			r.Problem("The log %s was altered: its SHA-256 is not the one that the verdict says.", l.Path)
 		}
-		log, err := observe.ParseLog(raw, false)
+		log, err := observe.ParseLog(raw, r.gaps)
 		if err != nil {
 			r.Problem("The log %s is not as a run keeps it: %v.", l.Path, err)
 			continue
@@ -44,7 +44,8 @@ func (r *replay) readLogs() {
 		if log.Len() != l.Lines {
 			r.Problem("The log %s has %d lines, and the verdict says %d.", l.Path, log.Len(), l.Lines)
 		}
-		r.source.Logs[l.Path] = log
+		r.logs[l.Path] = log
+		r.inOrder(l.Path, log)
 	}
 }
 
@@ -58,25 +59,25 @@ func (r *replay) readEvidence(id claim.ID, list []verdict.Evidence) {
 			r.Problem("%s: the chain of evidence is broken at %s %d: the entry is not the run's, or one before it is missing.", id, e.Stage, e.Ordinal)
 			chain = e.Chain
 		}
-		entry := recorded.Entry{Question: e.Question, Path: e.Path, Error: e.Error, Took: time.Duration(e.TookMillis) * time.Millisecond}
+		source := r.source(id)
+		entry := recorded.Entry{Question: e.Question, Meta: observe.Meta{Kind: e.Kind, Witness: e.Witness, Command: e.Command}, Path: e.Path, Error: e.Error, Took: time.Duration(e.TookMillis) * time.Millisecond}
 		for _, w := range e.Windows {
 			entry.Windows = append(entry.Windows, observe.Window{Role: subject.Role(w.Role), Log: w.Log, From: w.From, To: w.To, Flush: w.Flush})
 		}
-		name := ""
 		if e.Path != "" {
 			var ok bool
-			if entry.Raw, name, ok = r.readFile(id, at, e); !ok {
+			if entry.Raw, entry.Meta.Name, ok = r.readFile(id, at, e); !ok {
 				continue
 			}
 		}
 		if e.Question == "" {
-			r.source.Derived[recorded.Name{At: at, File: name}] = entry
+			source.Derived[recorded.Name{At: at, File: entry.Meta.Name}] = entry
 			continue
 		}
-		if _, twice := r.source.Entries[at]; twice {
+		if _, twice := source.Entries[at]; twice {
 			r.Problem("%s: two observations have the place %s %d.", id, e.Stage, e.Ordinal)
 		}
-		r.source.Entries[at] = entry
+		source.Entries[at] = entry
 	}
 }
 
@@ -114,12 +115,14 @@ func missing(err error) error {
 // leftOver finds evidence and logs that nothing lists. A run that did not come to
 // its end may have kept some for a claim that did not report.
 func (r *replay) leftOver() {
-	ended := r.v.Result != verdict.Interrupted && r.v.Result != verdict.Failed && r.v.Result != verdict.Running
 	notRun := map[string]bool{string(experiment.RunID): true}
 	for _, c := range r.v.Claims {
 		notRun[string(c.ID)] = c.Verdict == claim.NotRun
 	}
-	for _, dir := range []string{verdict.EvidenceDir, verdict.LogsDir} {
+	for _, c := range r.v.Claims {
+		r.listed[c.Reproduce] = c.ID
+	}
+	for _, dir := range []string{verdict.EvidenceDir, verdict.LogsDir, verdict.ReproduceDir} {
 		files, err := r.run.Walk(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			r.Problem("The folder %s cannot be listed: %v.", dir, err)
@@ -128,7 +131,7 @@ func (r *replay) leftOver() {
 			if _, ok := r.listed[file]; ok {
 				continue
 			}
-			if !ended && (dir == verdict.LogsDir || notRun[path.Base(path.Dir(file))]) {
+			if !r.ended() && (dir == verdict.LogsDir || notRun[path.Base(path.Dir(file))] || dir == verdict.ReproduceDir) {
 				r.Note("%s was kept before the run ended, and nothing reports it.", file)
 				continue
 			}

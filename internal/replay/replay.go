@@ -24,6 +24,11 @@ import (
 	"twohop/suites"
 )
 
+// options are what a test may ask for, and nobody else: it replays recordings
+// (package recording), which are of the rules of their day and of which the logs
+// are trimmed.
+type options struct{ otherRules, gaps bool }
+
 // Verify works a run's verdict out again. The error is for a folder that cannot be
 // read at all; what does not agree is a problem of the verification.
 func Verify(dir string) (*verdict.Verification, error) {
@@ -32,16 +37,19 @@ func Verify(dir string) (*verdict.Verification, error) {
 		return nil, err
 	}
 	defer run.Close()
+	return verify(run, options{})
+}
+
+func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	raw, err := run.ReadFile(verdict.VerdictFile)
 	if err != nil {
 		return nil, fmt.Errorf("no verdict: %w", err)
 	}
-	r := &replay{run: run, source: recorded.New(), listed: map[string]claim.ID{}}
-	r.Problems, r.Notes = []string{}, []string{}
+	r := newReplay(run, o)
 	if !r.decode(raw) {
 		return &r.Verification, nil
 	}
-	if rules := twohop.Rules(); r.v.Run.Rules != rules && r.v.Run.Rules != "" {
+	if rules := twohop.Rules(); !o.otherRules && r.v.Run.Rules != rules && r.v.Run.Rules != "" {
 		r.Problem("%s", otherRules(r.v.Run.Header, rules))
 		return &r.Verification, nil
 	}
@@ -54,21 +62,43 @@ func Verify(dir string) (*verdict.Verification, error) {
 		r.readEvidence(c.ID, c.Evidence)
 	}
 	r.leftOver()
+	r.findings()
+	r.times()
+	r.order()
+	if !r.header() {
+		return &r.Verification, nil // every token would be another one
+	}
+	r.hidden()
 	r.identify()
 	r.claims()
-	r.findings()
 	return &r.Verification, nil
 }
 
 // replay is a verification under way.
 type replay struct {
 	verdict.Verification
-	run    *verdict.RunDir
+	options
+	run    verdict.Files
 	v      *verdict.Verdict
 	key    observe.Key
-	source *recorded.Source
+	logs   map[string]*observe.LogFile
+	kept   map[claim.ID]*recorded.Source
 	listed map[string]claim.ID // evidence path: the claim that lists it
 	editor *manifest.Editor
+}
+
+func newReplay(run verdict.Files, o options) *replay {
+	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}}
+	r.Problems, r.Notes = []string{}, []string{}
+	return r
+}
+
+// source is what was kept of a claim.
+func (r *replay) source(id claim.ID) *recorded.Source {
+	if r.kept[id] == nil {
+		r.kept[id] = recorded.New(r.logs)
+	}
+	return r.kept[id]
 }
 
 func (r *replay) decode(raw []byte) bool {
@@ -114,7 +144,7 @@ func (r *replay) identify() {
 	}
 	h := r.v.Run.Header
 	s, _ := manifest.Numbered(h.Lab, h.Domain)
-	id, err := experiment.Identify(context.Background(), r.source, r.key, observe.DefaultLimits(), s, h.Asked,
+	id, err := experiment.Identify(context.Background(), r.source(experiment.RunID), r.key, observe.DefaultLimits(), s, h.Asked,
 		func() experiment.Ground { return experiment.Ground{} })
 	if err != nil && r.v.Result != verdict.Failed {
 		r.Problem("What the run was made on: %v.", err)
@@ -181,6 +211,12 @@ func (r *replay) claims() {
 		findings[c.ID] = f
 	}
 	results := verdict.Fold(selection, findings, r.v.Run.Istio)
+	for i, want := range results {
+		if i < len(r.v.Claims) && len(results) == len(r.v.Claims) && r.v.Claims[i].ID != want.ID {
+			r.Problem("%s: the registry's order has %s in this place.", r.v.Claims[i].ID, want.ID)
+			break
+		}
+	}
 	for _, want := range results {
 		if was, ok := stored[want.ID]; ok {
 			r.compare(was, want)
@@ -200,13 +236,18 @@ func (r *replay) again(id claim.ID, was verdict.Result) verdict.Finding {
 		r.Problem("%v.", err)
 		return verdict.Finding{}
 	}
+	source := r.source(id)
 	out := d.Run(context.Background(), experiment.Environment{
-		Source: r.source, Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start }})
+		Source: source, Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start },
+		Changed: func(set *manifest.Set) { source.Listens = listens(r.editor.Baseline, set) }})
 	f := out.Finding
 	// What nobody can work out again is taken over: the schema marks it measured.
 	f.DurationMillis, f.Evidence, f.Reproduce = was.DurationMillis, was.Evidence, was.Reproduce
+	if f.Error != "" && f.Error != was.Error {
+		return f // compare says so; what comes after it is not made again
+	}
 	if was.Error == "" {
-		for _, unused := range r.source.Unused(string(id)) {
+		for _, unused := range source.Unused(string(id)) {
 			r.Problem("%s: the check does not use the observation %s.", id, unused)
 		}
 	}
@@ -223,9 +264,31 @@ func (r *replay) again(id claim.ID, was verdict.Result) verdict.Finding {
 	return f
 }
 
+// listens says that the gateway has a listener whatever else was changed: it and
+// its Gateway are the baseline's.
+func listens(baseline, set *manifest.Set) bool {
+	s := baseline.Subject
+	if set.Subject.Gateway != s.Gateway {
+		return false
+	}
+	for _, k := range []manifest.Key{
+		{Kind: "Gateway", Namespace: s.Gateway.Namespace, Name: s.GatewayName},
+		{Kind: "Deployment", Namespace: s.Gateway.Namespace, Name: s.Gateway.Deployment},
+	} {
+		was, is := baseline.Find(k), set.Find(k)
+		if was == nil || !reflect.DeepEqual(was, is) {
+			return false
+		}
+	}
+	return true
+}
+
 // compare says where a claim's line is not what the observations make it.
 func (r *replay) compare(was, want verdict.Result) {
 	if want.Error != "" && was.Error != want.Error {
+		for _, p := range differingSoFar(was.Finding, want.Finding) {
+			r.Problem("%s: %s.", want.ID, p)
+		}
 		r.Problem("%s: the check cannot be made again: %s", want.ID, want.Error)
 		return
 	}
@@ -266,7 +329,7 @@ func (r *replay) conclude(results []verdict.Result) {
 
 // findings holds verdict.json against the files that the specs wrote.
 func (r *replay) findings() {
-	files, err := r.run.Findings()
+	files, err := verdict.ReadFindings(r.run)
 	if err != nil {
 		r.Problem("The findings cannot be read: %v.", err)
 		return

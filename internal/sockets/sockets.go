@@ -1,11 +1,13 @@
 // Package sockets reads what the kernel says of a container's TCP: the lines
-// of `ss -Htno` and the counters of /proc/net/netstat. It is pure: it knows
-// neither the cluster nor Envoy, and imports nothing of the project.
+// of `ss -Htno`, the table /proc/net/tcp and the counters of /proc/net/netstat.
+// It is pure: it knows neither the cluster nor Envoy, and imports nothing of the
+// project.
 package sockets
 
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,8 @@ import (
 var (
 	// List prints TCP sockets that listen not, with timers, without names.
 	List = []string{"ss", "-H", "-t", "-n", "-o"}
+	// ListInfo is List with the kernel's tcp_info, on the same line.
+	ListInfo = []string{"ss", "-H", "-t", "-n", "-o", "-i", "-O"}
 	// Counters prints the network namespace's counters.
 	Counters = []string{"cat", "/proc/net/netstat"}
 )
@@ -26,7 +30,15 @@ type Socket struct {
 	// Timer is nil where none is armed: for an idle connection that means that
 	// it has no keepalive.
 	Timer *Timer
+	// SinceData and SinceAck are how long ago data and an acknowledgement last
+	// came, to the millisecond. Only ListInfo tells them.
+	SinceData, SinceAck time.Duration
 }
+
+// Probed is how long the connection had carried no data when the peer last
+// acknowledged something: on an idle connection that something is a keepalive
+// probe. It is zero if data came later.
+func (s Socket) Probed() time.Duration { return max(0, s.SinceData-s.SinceAck) }
 
 // Timer is the one timer that is armed on a socket.
 type Timer struct {
@@ -44,9 +56,15 @@ func (t *Timer) String() string {
 	return fmt.Sprintf("%s, %s left, %d unanswered", t.Kind, t.Remaining, t.Tries)
 }
 
+// infos are the parts of tcp_info that are read.
+var infos = map[string]func(*Socket) *time.Duration{
+	"lastrcv": func(s *Socket) *time.Duration { return &s.SinceData },
+	"lastack": func(s *Socket) *time.Duration { return &s.SinceAck },
+}
+
 var timer = regexp.MustCompile(`^timer:\(([a-z]+),(?:(\d+)min)?(?:(\d+)(?:sec|\.(\d{3})ms)|(\d{1,3})ms)?,(\d+)\)$`)
 
-// Parse reads the output of List. A line that is not a socket's is an error;
+// Parse reads the output of List or ListInfo. A line that is not a socket's is an error;
 // no line at all means that there is no socket.
 func Parse(raw []byte) ([]Socket, error) {
 	var found []Socket
@@ -65,18 +83,33 @@ func Parse(raw []byte) ([]Socket, error) {
 		}
 		s := Socket{State: columns[0], Local: plain(columns[3]), Peer: plain(columns[4])}
 		for _, extra := range columns[5:] {
-			if !strings.HasPrefix(extra, "timer:") {
-				continue
-			}
-			t, err := parseTimer(extra)
-			if err != nil {
+			if err := s.read(extra); err != nil {
 				return nil, err
 			}
-			s.Timer = t
 		}
 		found = append(found, s)
 	}
 	return found, nil
+}
+
+// read takes what is wanted from a column after the addresses. ss leaves out
+// times that are zero.
+func (s *Socket) read(column string) (err error) {
+	name, value, _ := strings.Cut(column, ":")
+	if name == "timer" {
+		s.Timer, err = parseTimer(column)
+		return err
+	}
+	into, ok := infos[name]
+	if !ok {
+		return nil
+	}
+	millis, err := strconv.ParseUint(value, 10, 32)
+	if err != nil {
+		return fmt.Errorf("ss: %s is no number of milliseconds", column)
+	}
+	*into(s) = time.Duration(millis) * time.Millisecond
+	return nil
 }
 
 // parseTimer reads "timer:(KIND,TIME,TRIES)". ss writes the time as 9min58sec,
@@ -113,12 +146,11 @@ func To(all []Socket, peer string) []Socket {
 	return established(all, func(s Socket) bool { return s.Peer == peer })
 }
 
-// At returns the established sockets on a local port that a peer's address
-// opened: the other end of To.
-func At(all []Socket, port int, peerAddress string) []Socket {
-	suffix := ":" + strconv.Itoa(port)
-	return established(all, func(s Socket) bool {
-		return strings.HasSuffix(s.Local, suffix) && strings.HasPrefix(s.Peer, peerAddress+":")
+// Ends returns the other ends of sockets, among those of the peers' container:
+// the established ones that came from one of the sockets.
+func Ends(all, of []Socket) []Socket {
+	return established(all, func(end Socket) bool {
+		return slices.ContainsFunc(of, func(s Socket) bool { return s.Local == end.Peer })
 	})
 }
 
@@ -145,6 +177,19 @@ func Keepalive(all []Socket) *time.Duration {
 		longest = max(longest, s.Timer.Remaining)
 	}
 	return &longest
+}
+
+// Probed is the shortest time for which any of the sockets had carried no data
+// when its peer last acknowledged something; nil if there are none.
+func Probed(all []Socket) *time.Duration {
+	if len(all) == 0 {
+		return nil
+	}
+	shortest := all[0].Probed()
+	for _, s := range all[1:] {
+		shortest = min(shortest, s.Probed())
+	}
+	return &shortest
 }
 
 func established(all []Socket, wanted func(Socket) bool) []Socket {

@@ -41,9 +41,6 @@ func TestParse(t *testing.T) {
 	if n := len(To(got, "10.96.193.163:8449")); n != 0 {
 		t.Errorf("To takes a socket that is not established")
 	}
-	if n := len(At(got, 8443, "10.244.0.39")); n != 1 {
-		t.Errorf("At finds %d sockets, not 1", n)
-	}
 	if d := Keepalive(To(got, "10.96.193.163:443")); d == nil || *d != 297*time.Second {
 		t.Errorf("Keepalive = %v, not 297s", d)
 	}
@@ -53,8 +50,40 @@ func TestParse(t *testing.T) {
 	if d := Keepalive(nil); d != nil {
 		t.Errorf("Keepalive of no socket = %v", d)
 	}
-	if n := len(At(got, 8443, "10.244.0.3")); n != 0 {
-		t.Errorf("At takes an address that only begins like the peer's")
+}
+
+// From a gateway of the lab whose probes go out each second; iproute2 6.1, shortened.
+const withInfo = `ESTAB 0 0 10.244.0.23:42000 10.96.226.176:443 timer:(keepalive,1.450ms,0) ts sack bbr rto:204 rtt:0.091/0.11 segs_out:9 bbr:(bw:891076864bps,mrtt:0.013) send 1782153846bps lastsnd:1504 lastrcv:1504 lastack:452 delivered:5 app_limited rcv_space:14480
+ESTAB 0 0 10.244.0.23:8443 10.244.0.24:52872 ts sack bbr lastsnd:8200 lastrcv:8204 delivered:8
+ESTAB 0 0 127.0.0.1:46226 127.0.0.1:15020 ts sack bbr lastsnd:2480 lastack:2480
+`
+
+func TestParseInfo(t *testing.T) {
+	got, err := Parse([]byte(withInfo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct{ data, ack, probed time.Duration }{
+		{1504 * time.Millisecond, 452 * time.Millisecond, 1052 * time.Millisecond},
+		{8204 * time.Millisecond, 0, 8204 * time.Millisecond}, // just now: ss leaves a zero out
+		{0, 2480 * time.Millisecond, 0},
+	} {
+		if s := got[i]; s.SinceData != want.data || s.SinceAck != want.ack || s.Probed() != want.probed {
+			t.Errorf("%s: data %s, acknowledgement %s, probed after %s; want %v", s.Local, s.SinceData, s.SinceAck, s.Probed(), want)
+		}
+	}
+}
+
+func TestProbed(t *testing.T) {
+	got, err := Parse([]byte(withInfo))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := Probed(got[:2]); d == nil || *d != 1052*time.Millisecond {
+		t.Errorf("Probed = %v, not the shorter of two times", d)
+	}
+	if d := Probed(nil); d != nil {
+		t.Errorf("Probed of no socket = %v", d)
 	}
 }
 
@@ -70,6 +99,7 @@ func TestParseRefuses(t *testing.T) {
 		"ESTAB 0 0 127.0.0.1:1",
 		"ESTAB 0 0 127.0.0.1:1 127.0.0.1:2 timer:(keepalive,soon,0)",
 		"ESTAB 0 0 127.0.0.1:1 127.0.0.1:2 timer:(keepalive,5sec)",
+		"ESTAB 0 0 127.0.0.1:1 127.0.0.1:2 ts sack lastack:soon",
 		"OCI runtime exec failed: exec: \"ss\": not found",
 	} {
 		if got, err := Parse([]byte(bad)); err == nil {

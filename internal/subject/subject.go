@@ -10,6 +10,11 @@ import (
 	"time"
 )
 
+// DNSTTL is how long the cluster's DNS records live: CoreDNS' own default.
+// kubeadm's Corefile says 30 s, which claims about a partner that moves would
+// wait for several times.
+const DNSTTL = 5 * time.Second
+
 // Role is the part that a pod plays in the subject.
 type Role string
 

@@ -62,7 +62,7 @@ func (f *Folder) SaveFile(id claim.ID, name string, raw []byte) (file, sum strin
 	if err := writeAtomic(full, raw); err != nil {
 		return "", "", fmt.Errorf("evidence %q for claim %s cannot be saved: %w", name, id, err)
 	}
-	return file, hash(raw), nil
+	return file, Hash(raw), nil
 }
 
 // OpenLog makes the file that keeps a log, by its path within the run's folder.
@@ -113,7 +113,7 @@ func Chain(before string, e Evidence) string {
 	if err != nil {
 		panic(err) // plain strings and numbers
 	}
-	return hash(append([]byte(before), raw...))
+	return Hash(append([]byte(before), raw...))
 }
 
 var unsafeChars = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
@@ -127,7 +127,8 @@ func fileName(name string) string {
 	return name
 }
 
-func hash(raw []byte) string {
+// Hash is the SHA-256 of bytes, in hexadecimal.
+func Hash(raw []byte) string {
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
 }

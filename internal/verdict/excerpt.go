@@ -66,7 +66,7 @@ func viewEvidence(d *RunDir, e Evidence, facts []Fact, decides map[string]bool) 
 		return v
 	}
 	v.Size = len(raw)
-	if hash(raw) != e.SHA256 {
+	if Hash(raw) != e.SHA256 {
 		v.Problem = "This file was altered: its SHA-256 differs from the recorded one."
 	}
 	var lines []string

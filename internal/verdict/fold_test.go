@@ -13,58 +13,109 @@ func fact(name, expected, seen string) Fact {
 	return Fact{Name: name, Expected: expected, Seen: seen, OK: expected == seen}
 }
 
-// good is a finding whose check holds and whose control does not.
+const kept = "evidence/X1/check-001-curl.txt"
+
+// good is a finding whose check holds and whose control does not: a fact flips, a
+// failure is stated and its reason too, another fact holds both times.
 func good() Finding {
-	return Finding{
-		Claim:    "X1",
-		Check:    &Trial{Facts: []Fact{fact("status", "200", "200"), fact("gateway log", "1 line", "1 line")}},
-		Control:  &Trial{Change: "drop the tls", Facts: []Fact{fact("status", "200", "503"), fact("gateway log", "1 line", "0 lines")}, Cause: []Fact{fact("flags", "UF", "UF")}},
-		Evidence: []Evidence{{Path: "evidence/X1/01-curl", SHA256: "00", Kind: "curl"}},
+	flips := func(f Fact) Fact { f.Flips = true; return f }
+	negative := func(f Fact) Fact { f.Negative = true; return f }
+	because := func(f Fact) Fact { f.Because = true; return f }
+	f := Finding{
+		Claim: "X1",
+		Check: &Trial{Facts: []Fact{flips(fact("status", "200", "200")), flips(fact("gateway log", "1 line", "1 line")), fact("secret", "ACTIVE", "ACTIVE")}},
+		Control: &Trial{Change: "drop the tls",
+			Facts: []Fact{flips(fact("status", "200", "503")), flips(fact("gateway log", "1 line", "0 lines")), fact("secret", "ACTIVE", "ACTIVE")},
+			Cause: []Fact{negative(fact("status", "503", "503")), because(fact("flags", "UF", "UF"))}},
+		Evidence: []Evidence{{Path: kept, SHA256: strings.Repeat("0", 64), Kind: KindCurl, Stage: "check", Ordinal: 1, Chain: strings.Repeat("0", 64)}},
 	}
+	for _, facts := range [][]Fact{f.Check.Facts, f.Control.Facts, f.Control.Cause} {
+		for i := range facts {
+			facts[i].Evidence = []string{kept}
+		}
+	}
+	return f
+}
+
+// laws are what a verdict needs: each edit takes one thing from a good finding. Where
+// inSchema, the schema of verdict.json refuses the finding as well.
+var laws = []struct {
+	name     string
+	edit     func(*Finding)
+	want     claim.Verdict
+	inSchema bool
+	reason   []string // all must occur
+}{
+	{"supported", func(*Finding) {}, claim.Supported, false,
+		[]string{"The check holds in all 3 facts", "drop the tls", "status: expected 200, saw 200 before and 503 after", "flags: UF"}},
+	{"refuted", swap, claim.Refuted, false,
+		[]string{"status: expected 200, saw 503", "flags: UF", "put the tls back", "it holds in all 3 facts"}},
+	{"error beats facts", func(f *Finding) { f.Error = "exec: connection refused" }, claim.Inconclusive, true,
+		[]string{"could not be obtained: exec: connection refused"}},
+	{"error without facts", func(f *Finding) { *f = Finding{Claim: "X1", Error: "boom"} }, claim.Inconclusive, true,
+		[]string{"could not be obtained: boom"}},
+	{"nothing at all", func(f *Finding) { *f = Finding{Claim: "X1"} }, claim.Inconclusive, true,
+		[]string{"no facts", "no control"}},
+	{"finding of another claim", func(f *Finding) { f.Claim = "X2" }, claim.Inconclusive, false, []string{`of claim "X2"`}},
+	{"no check", func(f *Finding) { f.Check = nil }, claim.Inconclusive, true, []string{"it has no facts"}},
+	{"no facts", func(f *Finding) { f.Check.Facts = nil }, claim.Inconclusive, true, []string{"it has no facts"}},
+	{"no control", func(f *Finding) { f.Control = nil }, claim.Inconclusive, true, []string{"there is no control"}},
+	{"control without facts", func(f *Finding) { f.Control.Facts = nil }, claim.Inconclusive, true, []string{"there is no control"}},
+	{"control changed nothing", func(f *Finding) { f.Control.Change = "" }, claim.Inconclusive, true, []string{"does not say what it changed"}},
+	{"both hold", func(f *Finding) { f.Control.Facts = f.Check.Facts }, claim.Inconclusive, false, []string{"holds as well", "drop the tls"}},
+	{"neither holds", func(f *Finding) { f.Check.Facts = f.Control.Facts }, claim.Inconclusive, true,
+		[]string{"does not either", "status: expected 200, saw 503"}},
+	{"named and not flipping", func(f *Finding) { f.Check.Facts[2].Flips, f.Control.Facts[2].Flips = true, true }, claim.Inconclusive, false,
+		[]string{`"secret" has to flip and does not (ACTIVE before, ACTIVE after)`}},
+	{"named in one trial only", func(f *Finding) { f.Control.Facts[0].Flips = false }, claim.Inconclusive, false,
+		[]string{`"status" has to flip in one of the trials only`}},
+	{"not named and failing in the control", func(f *Finding) { f.Control.Facts[2].OK, f.Control.Facts[2].Seen = false, "WARMING" }, claim.Inconclusive, false,
+		[]string{`"secret" is not said to flip and does not hold in the control (expected ACTIVE, saw WARMING)`}},
+	{"not named and failing in the check", func(f *Finding) { swap(f); f.Check.Facts[2].OK, f.Check.Facts[2].Seen = false, "WARMING" }, claim.Inconclusive, false,
+		[]string{`"secret" is not said to flip and does not hold in the check (expected ACTIVE, saw WARMING)`}},
+	{"a fact of the check only", func(f *Finding) { f.Control.Facts = f.Control.Facts[:2] }, claim.Inconclusive, false,
+		[]string{`"secret" was looked at in the check and not in the control`}},
+	{"a fact of the control only", func(f *Finding) { f.Check.Facts = f.Check.Facts[:2] }, claim.Inconclusive, false,
+		[]string{`"secret" was looked at in the control and not in the check`}},
+	{"nothing has to flip", func(f *Finding) {
+		for _, trial := range []*Trial{f.Check, f.Control} {
+			for i := range trial.Facts {
+				trial.Facts[i].Flips = false
+			}
+		}
+	}, claim.Inconclusive, true, []string{"no fact is named that has to flip"}},
+	{"no evidence at all", func(f *Finding) { f.Evidence = nil }, claim.Inconclusive, true, []string{`"status" in the check has no evidence that was kept`}},
+	{"a fact of the check without evidence", func(f *Finding) { f.Check.Facts[2].Evidence = nil }, claim.Inconclusive, true,
+		[]string{`"secret" in the check has no evidence that was kept`}},
+	{"a fact of the control without evidence", func(f *Finding) { f.Control.Facts[2].Evidence = nil }, claim.Inconclusive, true,
+		[]string{`"secret" in the control has no evidence that was kept`}},
+	{"a cause without evidence", func(f *Finding) { f.Control.Cause[1].Evidence = nil }, claim.Inconclusive, true,
+		[]string{`"flags" in the control has no evidence that was kept`}},
+	{"a fact with evidence that was not kept", func(f *Finding) { f.Check.Facts[2].Evidence = []string{kept, "evidence/X1/other"} }, claim.Inconclusive, false,
+		[]string{`"secret" in the check has no evidence that was kept`}},
+	{"a fact with evidence of no bytes", func(f *Finding) { f.Check.Facts[2].Evidence = []string{""} }, claim.Inconclusive, true,
+		[]string{`"secret" in the check has no evidence that was kept`}},
+	{"a negative without a reason in the control", func(f *Finding) { f.Control.Cause[1].Because = false }, claim.Inconclusive, true,
+		[]string{`the control states a failure ("status") and no reason for it`}},
+	{"a negative without a reason in the check", func(f *Finding) { f.Check.Facts[0].Negative = true }, claim.Inconclusive, true,
+		[]string{`the check states a failure ("status") and no reason for it`}},
+	{"a reason that is not so", func(f *Finding) { f.Control.Cause[1].OK = false }, claim.Inconclusive, true,
+		[]string{`the control states a failure ("status") and no reason for it`, "its cause is not the stated one"}},
+	{"control unexplained", func(f *Finding) { f.Control.Cause = nil }, claim.Inconclusive, true,
+		[]string{"the control came out negative", "no cause was looked at"}},
+	{"control for another reason", func(f *Finding) { f.Control.Cause[1] = fact("flags", "UF", "NR") }, claim.Inconclusive, true,
+		[]string{"its cause is not the stated one", "flags: expected UF, saw NR"}},
+	{"check unexplained", func(f *Finding) { swap(f); f.Check.Cause = nil }, claim.Inconclusive, true,
+		[]string{"the check came out negative", "no cause was looked at"}},
+}
+
+func swap(f *Finding) {
+	f.Check, f.Control = f.Control, f.Check
+	f.Check.Change, f.Control.Change = "", "put the tls back"
 }
 
 func TestJudge(t *testing.T) {
-	swap := func(f *Finding) {
-		f.Check, f.Control = f.Control, f.Check
-		f.Check.Change, f.Control.Change = "", "put the tls back"
-	}
-	tests := []struct {
-		name   string
-		edit   func(*Finding)
-		want   claim.Verdict
-		reason []string // all must occur
-	}{
-		{"supported", func(*Finding) {}, claim.Supported,
-			[]string{"The check holds in all 2 facts", "drop the tls", "status: expected 200, saw 200 before and 503 after", "flags: UF"}},
-		{"refuted", swap, claim.Refuted,
-			[]string{"status: expected 200, saw 503", "flags: UF", "put the tls back", "it holds in all 2 facts"}},
-		{"error beats facts", func(f *Finding) { f.Error = "exec: connection refused" }, claim.Inconclusive,
-			[]string{"could not be obtained: exec: connection refused"}},
-		{"error without facts", func(f *Finding) { *f = Finding{Claim: "X1", Error: "boom"} }, claim.Inconclusive,
-			[]string{"could not be obtained: boom"}},
-		{"nothing at all", func(f *Finding) { *f = Finding{Claim: "X1"} }, claim.Inconclusive,
-			[]string{"no evidence file", "no facts", "no control"}},
-		{"no evidence", func(f *Finding) { f.Evidence = nil }, claim.Inconclusive, []string{"no evidence file was saved"}},
-		{"no check", func(f *Finding) { f.Check = nil }, claim.Inconclusive, []string{"it has no facts"}},
-		{"no facts", func(f *Finding) { f.Check.Facts = nil }, claim.Inconclusive, []string{"it has no facts"}},
-		{"no control", func(f *Finding) { f.Control = nil }, claim.Inconclusive, []string{"there is no control"}},
-		{"control without facts", func(f *Finding) { f.Control.Facts = nil }, claim.Inconclusive, []string{"there is no control"}},
-		{"control changed nothing", func(f *Finding) { f.Control.Change = "" }, claim.Inconclusive, []string{"does not say what it changed"}},
-		{"both hold", func(f *Finding) { f.Control.Facts = f.Check.Facts }, claim.Inconclusive, []string{"holds as well", "drop the tls"}},
-		{"neither holds", func(f *Finding) { f.Check.Facts = f.Control.Facts }, claim.Inconclusive,
-			[]string{"does not either", "status: expected 200, saw 503"}},
-		{"control unexplained", func(f *Finding) { f.Control.Cause = nil }, claim.Inconclusive,
-			[]string{"the control came out negative", "no cause was looked at"}},
-		{"control for another reason", func(f *Finding) { f.Control.Cause = []Fact{fact("flags", "UF", "NR")} }, claim.Inconclusive,
-			[]string{"its cause is not the stated one", "flags: expected UF, saw NR"}},
-		{"check unexplained", func(f *Finding) { swap(f); f.Check.Cause = nil }, claim.Inconclusive,
-			[]string{"the check came out negative", "no cause was looked at"}},
-		{"other facts in the control", func(f *Finding) {
-			f.Control.Facts = []Fact{fact("something else", "a", "b")}
-		}, claim.Inconclusive, []string{"the control is another check"}},
-		{"finding of another claim", func(f *Finding) { f.Claim = "X2" }, claim.Inconclusive, []string{`of claim "X2"`}},
-	}
-	for _, tt := range tests {
+	for _, tt := range laws {
 		t.Run(tt.name, func(t *testing.T) {
 			f := good()
 			tt.edit(&f)
@@ -76,6 +127,33 @@ func TestJudge(t *testing.T) {
 				if !strings.Contains(reason, part) {
 					t.Errorf("reason %q does not say %q", reason, part)
 				}
+			}
+		})
+	}
+}
+
+// A verdict.json that claims a verdict which its finding does not carry is refused
+// by the schema already, as far as a schema can tell.
+func TestSchemaMirrorsTheLaws(t *testing.T) {
+	for _, tt := range laws {
+		t.Run(tt.name, func(t *testing.T) {
+			f := good()
+			tt.edit(&f)
+			v := &Verdict{APIVersion: APIVersion, Phases: []Phase{}, Result: Green,
+				Run: Run{Header: Header{ID: "x", Start: sampleStart, Selection: "X1"}},
+				Claims: []Result{{ID: "X1", Chapter: claim.Goals, Statement: "One.", Expected: claim.Supported,
+					Verdict: claim.Supported, Reason: "Because.", Finding: f}}}
+			v.Totals = Count(v.Claims)
+			raw, err := Encode(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems, err := SchemaProblems(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.inSchema != (len(problems) > 0) {
+				t.Errorf("problems: %q", problems)
 			}
 		})
 	}

@@ -21,7 +21,7 @@ const (
 	VerdictFile = "verdict.json"
 	FindingsDir = "findings"
 	EvidenceDir = "evidence"
-	lockFile    = ".lock"
+	LockFile    = ".lock"
 )
 
 // Folder is a run's folder, out/<run-id>. The parent process creates it; the
@@ -318,7 +318,7 @@ func (f *Folder) Findings() (map[claim.ID]Finding, error) {
 		return nil, fmt.Errorf("the run's folder cannot be opened: %w", err)
 	}
 	defer d.Close()
-	return d.findings()
+	return ReadFindings(d)
 }
 
 func (f *Folder) writeVerdict(v *Verdict) error {
@@ -327,7 +327,7 @@ func (f *Folder) writeVerdict(v *Verdict) error {
 
 // locked runs fn while no other process or goroutine changes the folder.
 func (f *Folder) locked(fn func() error) (err error) {
-	lock, err := os.OpenFile(filepath.Join(f.Dir, lockFile), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(f.Dir, LockFile), os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return fmt.Errorf("the run's folder cannot be locked: %w", err)
 	}

@@ -1,6 +1,16 @@
 package verdict
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -45,7 +55,7 @@ var two = []claim.Claim{
 
 func TestCreateWritesEveryClaimNotRun(t *testing.T) {
 	out := t.TempDir()
-	f, err := Create(out, Run{Selection: "X1,X2"}, two)
+	f, err := Create(out, Run{Header: Header{Selection: "X1,X2"}}, two)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,12 +119,7 @@ func TestRecord(t *testing.T) {
 	if err := f.Record(Finding{Claim: "stranger"}); err == nil || !strings.Contains(err.Error(), "not in the selection") {
 		t.Errorf("a claim outside the selection: error = %v", err)
 	}
-	e, err := f.SaveEvidence("X1", "curl", KindCurl, WitnessClient, "curl", []byte("{}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	finding := good()
-	finding.Evidence = []Evidence{e}
 	if err := f.Record(finding); err != nil {
 		t.Fatal(err)
 	}
@@ -191,12 +196,16 @@ func TestProcesses(t *testing.T) {
 		for i := range each {
 			wg.Go(func() {
 				id := claim.ID(fmt.Sprintf("P%s-%d", os.Getenv("TWOHOP_TEST_PROCESS"), i))
-				e1, err1 := f.SaveEvidence(id, "a", KindText, "", "", []byte("a"))
-				e2, err2 := f.SaveEvidence("shared", "a", KindText, "", "", []byte(id))
 				finding := good()
-				finding.Claim, finding.Evidence = id, []Evidence{e1, e2}
-				if err3 := f.Record(finding); err1 != nil || err2 != nil || err3 != nil {
-					t.Error(err1, err2, err3)
+				path, sum, err := f.SaveFile(id, "check-001-curl.txt", []byte(id))
+				finding.Claim, finding.Evidence = id, []Evidence{{Path: path, SHA256: sum, Kind: KindCurl, Stage: "check", Ordinal: 1, Chain: sum}}
+				for _, facts := range [][]Fact{finding.Check.Facts, finding.Control.Facts, finding.Control.Cause} {
+					for i := range facts {
+						facts[i].Evidence = []string{path}
+					}
+				}
+				if err := errors.Join(err, f.Record(finding)); err != nil {
+					t.Error(err)
 				}
 			})
 		}
@@ -245,29 +254,90 @@ func TestProcesses(t *testing.T) {
 	}
 }
 
-func TestSaveEvidence(t *testing.T) {
+func TestSaveFile(t *testing.T) {
 	f, err := Create(t.TempDir(), Run{}, two)
 	if err != nil {
 		t.Fatal(err)
 	}
 	raw := []byte("not JSON at all, and kept all the same \x00")
-	e, err := f.SaveEvidence("X1", "../../side car's log", KindAccessLog, WitnessSidecar, "kubectl logs", raw)
+	path, sum, err := f.SaveFile("X1", "../../side car's log", raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "evidence/X1/01-side-car-s-log"; e.Path != want {
-		t.Errorf("path %q, want %q", e.Path, want)
+	if want := "evidence/X1/side-car-s-log"; path != want {
+		t.Errorf("path %q, want %q", path, want)
 	}
-	got, err := os.ReadFile(filepath.Join(f.Dir, e.Path))
-	if err != nil || string(got) != string(raw) || hash(got) != e.SHA256 {
-		t.Errorf("saved %q (%v), hash %s", got, err, e.SHA256)
+	got, err := os.ReadFile(filepath.Join(f.Dir, path))
+	if err != nil || string(got) != string(raw) || Hash(got) != sum {
+		t.Errorf("saved %q (%v), hash %s", got, err, sum)
 	}
-	if e, err = f.SaveEvidence("X1", "", KindText, "", "", nil); err != nil || e.Path != "evidence/X1/02-evidence" {
-		t.Errorf("second file: %q, %v", e.Path, err)
+	if _, _, err := f.SaveFile("X1", "side car's log", nil); err == nil || !strings.Contains(err.Error(), "is there already") {
+		t.Errorf("a second file of that name: %v", err)
 	}
-	for _, bad := range [][3]string{{"X1", "poem", ""}, {"X1", KindText, "neighbour"}, {"../X1", KindText, ""}} {
-		if _, err := f.SaveEvidence(claim.ID(bad[0]), "x", bad[1], bad[2], "", nil); err == nil {
-			t.Errorf("SaveEvidence(%v) accepted", bad)
+	if _, _, err := f.SaveFile("../X1", "x", nil); err == nil || !strings.Contains(err.Error(), "cannot name a folder") {
+		t.Errorf("an id that leaves the folder: %v", err)
+	}
+}
+
+// Keys leave the lab in no form, and what merely looks like one is evidence.
+func TestSaveFileRefusesPrivateKeys(t *testing.T) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec1, err := x509.MarshalECPrivateKey(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&ec.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs1 := x509.MarshalPKCS1PrivateKey(old)
+	block := func(kind string, der []byte) []byte { return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}) }
+	base64Of := func(raw []byte) []byte {
+		return []byte("data:\n  tls.key: " + base64.StdEncoding.EncodeToString(raw) + "\n")
+	}
+	inJSON, err := json.Marshal(map[string]string{"tls.key": string(block("PRIVATE KEY", pkcs8))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Create(t.TempDir(), Run{}, two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		raw  []byte
+		kept bool
+	}{
+		"PKCS8 in PEM":               {block("PRIVATE KEY", pkcs8), false},
+		"PKCS1 in PEM":               {block("RSA PRIVATE KEY", pkcs1), false},
+		"SEC1 in PEM":                {block("EC PRIVATE KEY", sec1), false},
+		"PEM in JSON":                {inJSON, false},
+		"PKCS8 in DER":               {pkcs8, false},
+		"PKCS1 in DER":               {pkcs1, false},
+		"SEC1 in DER":                {sec1, false},
+		"a Secret's PEM in base64":   {base64Of(block("PRIVATE KEY", pkcs8)), false},
+		"DER in base64":              {base64Of(sec1), false},
+		"DER in base64, without end": {bytes.ReplaceAll(base64Of(sec1), []byte("="), nil), false},
+		"a public key":               {block("PUBLIC KEY", public), true},
+		"a public key in base64":     {base64Of(public), true},
+		"a key that was left out":    {[]byte("tls.key: private key of client, left out"), true},
+	} {
+		path, _, err := f.SaveFile("X1", name, tt.raw)
+		if tt.kept != (err == nil) || !tt.kept && !strings.Contains(err.Error(), "holds a private key") {
+			t.Errorf("%s: SaveFile() = %q, %v", name, path, err)
+		}
+		if _, statErr := os.Stat(filepath.Join(f.Dir, EvidenceDir, "X1", fileName(name))); (statErr == nil) != tt.kept {
+			t.Errorf("%s: on disk: %v", name, statErr)
 		}
 	}
 }

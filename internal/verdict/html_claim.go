@@ -2,7 +2,6 @@ package verdict
 
 import (
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -71,10 +70,8 @@ func viewClaim(r Result, d *RunDir) claimView {
 	c.evidence(d)
 	for i := range c.Probes {
 		c.Probes[i].Title = fmt.Sprintf("Request %d of %d", i+1, len(c.Probes))
-		for _, stage := range []string{"check", "control"} {
-			if strings.Contains(filepath.Base(c.Probes[i].Witness[0].Path), "-"+stage+"-") {
-				c.Probes[i].Title += ", in the " + stage
-			}
+		if stage := c.Probes[i].Witness[0].Stage; stage != "" {
+			c.Probes[i].Title += ", in the " + stage
 		}
 	}
 	if r.Reproduce != "" {
@@ -93,6 +90,9 @@ const mostOpened = 2
 func (c *claimView) evidence(d *RunDir) {
 	about, decides, opened := factsByEvidence(c.Finding), c.decidingFacts(), 0
 	for _, e := range c.Result.Evidence {
+		if e.Path == "" {
+			continue // no bytes: a change that was made, a window on a log
+		}
 		view := viewEvidence(d, e, about[e.Path], decides)
 		if isWitness(e) {
 			c.probe(e).add(view)
@@ -145,7 +145,7 @@ func isWitness(e Evidence) bool {
 	return e.Kind == KindCurl || e.Kind == KindAccessLog || e.Kind == KindPartnerLog
 }
 
-var token = regexp.MustCompile(`\bt[0-9a-f]{12}\b`)
+var token = regexp.MustCompile(`\bt[0-9a-f]{16}\b`)
 
 func tokenOf(e Evidence) string { return token.FindString(e.Command) }
 

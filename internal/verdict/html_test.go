@@ -68,7 +68,7 @@ func TestHTMLAnswersANewcomer(t *testing.T) {
 		"the picture's limit":  "max connections 77",
 		"a claim's own table":  "NC cluster_not_found",
 		"an absence":           "this witness recorded nothing",
-		"token":                "<code>t0000000000a1</code>",
+		"token":                "<code>t00000000000000a1</code>",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("%s: the report does not contain %q", what, want)
@@ -133,7 +133,7 @@ func hostileRun(t *testing.T) *Folder {
 	p := tamper{t, f.Dir}
 	p.verdict(func(v *Verdict) {
 		v.Message, v.Run.Istio, v.Run.Notes, v.Run.Cluster = hostile, hostile, []string{hostile}, hostile
-		v.Run.Images[hostile] = hostile
+		v.Run.Asked.Images[hostile] = hostile
 		v.Phases[0].Name = hostile
 		r := &v.Claims[0]
 		r.Statement, r.Reason, r.Lesson, r.Section, r.Error = hostile, hostile, hostile, hostile, hostile

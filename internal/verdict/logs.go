@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-
-	"twohop/internal/claim"
 )
 
 // LogsDir holds the whole logs of a run.
@@ -37,7 +35,7 @@ func (f *Folder) SealLogs() error {
 				return err
 			}
 		}
-		logs = append(logs, LogFile{Path: file, SHA256: hash(raw), Lines: bytes.Count(raw, []byte("\n"))})
+		logs = append(logs, LogFile{Path: file, SHA256: Hash(raw), Lines: bytes.Count(raw, []byte("\n"))})
 	}
 	return f.SetRun(func(r *Run) { r.Logs = logs })
 }
@@ -66,6 +64,3 @@ func Message(results []Result, o Outcome) (string, bool) {
 	v := &Verdict{Claims: results, Totals: Count(results), Result: o}
 	return v.summary(), true
 }
-
-// Findings reads every finding that was recorded.
-func (d *RunDir) Findings() (map[claim.ID]Finding, error) { return d.findings() }

@@ -3,8 +3,6 @@ package verdict
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +16,7 @@ type sample struct {
 	t      *testing.T
 	folder *Folder
 	clock  time.Time
+	slots  map[string]int // by claim and stage: the last ordinal
 }
 
 var sampleStart = time.Date(2026, 11, 23, 16, 30, 0, 0, time.UTC)
@@ -46,7 +45,7 @@ var sampleClaims = []claim.Claim{
 // inconclusive or did not run; without it the run is green.
 func makeSample(t *testing.T, dir string, all bool) *Folder {
 	t.Helper()
-	s := &sample{t: t, clock: sampleStart}
+	s := &sample{t: t, clock: sampleStart, slots: map[string]int{}}
 	selection := sampleClaims[:5]
 	if all {
 		selection = sampleClaims
@@ -55,10 +54,10 @@ func makeSample(t *testing.T, dir string, all bool) *Folder {
 	for _, c := range selection {
 		ids = append(ids, string(c.ID))
 	}
-	f, err := create(dir, Run{
+	f, err := create(dir, Run{Header: Header{
 		ID: "20261123T163000Z-5a17e0", Start: sampleStart, Seed: 1700000000, Selection: strings.Join(ids, ","),
 		HarnessCommit: "0123456789ab", Lane: "source", Engine: "podman 4.3.1",
-	}, selection, func() time.Time { return s.clock })
+	}}, selection, func() time.Time { return s.clock })
 	s.ok(err)
 	s.folder = f
 	s.phase("engine", 400*time.Millisecond)
@@ -102,15 +101,46 @@ func (s *sample) phase(name string, took time.Duration) {
 	s.ok(s.folder.AddPhase(name, start))
 }
 
+// save keeps bytes as an observation of the stage by which the name begins.
 func (s *sample) save(id claim.ID, name, kind, witness, command, raw string) Evidence {
 	s.t.Helper()
-	e, err := s.folder.SaveEvidence(id, name, kind, witness, command, []byte(raw))
+	e := Evidence{Kind: kind, Witness: witness, Command: command, Stage: "check", Question: "what " + name + " says"}
+	if stage, rest, ok := strings.Cut(name, "-"); ok && (stage == "check" || stage == "control") {
+		e.Stage, name = stage, rest
+	}
+	slot := string(id) + e.Stage
+	s.slots[slot]++
+	e.Ordinal = s.slots[slot]
+	var err error
+	e.Path, e.SHA256, err = s.folder.SaveFile(id, fmt.Sprintf("%s-%03d-%s", e.Stage, e.Ordinal, name), []byte(raw))
 	s.ok(err)
+	e.Chain = Chain("", e)
 	return e
+}
+
+// proven completes a finding as an experiment does: facts that differ are those
+// that flip, and each has its evidence.
+func proven(f Finding) Finding {
+	if f.Check == nil || f.Control == nil {
+		return f
+	}
+	for i := range f.Check.Facts {
+		a, b := &f.Check.Facts[i], &f.Control.Facts[i]
+		a.Flips, b.Flips = a.OK != b.OK, a.OK != b.OK
+	}
+	for _, facts := range [][]Fact{f.Check.Facts, f.Check.Cause, f.Control.Facts, f.Control.Cause} {
+		for i := range facts {
+			if facts[i].Evidence == nil {
+				facts[i].Evidence = []string{f.Evidence[0].Path}
+			}
+		}
+	}
+	return f
 }
 
 func (s *sample) record(f Finding, took time.Duration) {
 	s.t.Helper()
+	f = proven(f)
 	f.Start, f.DurationMillis, f.Attempts = s.clock, took.Milliseconds(), 1
 	script, err := s.folder.SaveScript(f.Claim, []byte("#!/bin/sh\n# How to see claim "+string(f.Claim)+" by hand.\nset -x\nkubectl -n app exec deploy/client -- curl -s http://partner.example.com/\n"))
 	s.ok(err)
@@ -173,8 +203,8 @@ func (s *sample) g1() {
 			}}},
 	}}))
 	partner := object{"verify": "SUCCESS", "dn": "CN=egress-client", "peer": "10.244.0.7", "sni": "partner.example.com"}
-	curl, sidecar, gateway, nginx := s.probe("S1", "check", "t0000000000a1", 200, "-", hop1Cluster, "via_upstream", partner)
-	curl2, sidecar2, gateway2, _ := s.probe("S1", "control", "t0000000000a2", 503, "UC", hop1Cluster, "upstream_reset_before_response_started{connection_termination}", nil)
+	curl, sidecar, gateway, nginx := s.probe("S1", "check", "t00000000000000a1", 200, "-", hop1Cluster, "via_upstream", partner)
+	curl2, sidecar2, gateway2, nginx2 := s.probe("S1", "control", "t00000000000000a2", 503, "UC", hop1Cluster, "upstream_reset_before_response_started{connection_termination}", nil)
 	facts := func(status, tls string) []Fact {
 		return []Fact{
 			shownBy(fact("client, curl: status", "200", status), map[bool]Evidence{true: curl, false: curl2}[status == "200"]),
@@ -182,32 +212,19 @@ func (s *sample) g1() {
 			shownBy(fact("client sidecar, hop-1 cluster: SNI", "partner.example.com", map[string]string{"yes": "partner.example.com", "no": "absent"}[tls]), clusters),
 		}
 	}
-	check := facts("200", "yes")
-	check = append(check, shownBy(fact("gateway, access log: caller", "spiffe://cluster.local/ns/app/sa/client", "spiffe://cluster.local/ns/app/sa/client"), gateway),
-		shownBy(fact("partner, log: verify", "SUCCESS", "SUCCESS"), nginx))
+	arrived := func(gateway, nginx Evidence, verify string) []Fact {
+		return []Fact{
+			shownBy(fact("gateway, access log: caller", "spiffe://cluster.local/ns/app/sa/client", "spiffe://cluster.local/ns/app/sa/client"), gateway),
+			shownBy(fact("partner, log: verify", "SUCCESS", verify), nginx),
+		}
+	}
 	s.record(Finding{
-		Claim: "S1", Check: &Trial{Facts: check},
-		Control: &Trial{Change: "drop tls from the hop-1 DestinationRule", Facts: facts("503", "no"), Cause: []Fact{
+		Claim: "S1", Check: &Trial{Facts: append(facts("200", "yes"), arrived(gateway, nginx, "SUCCESS")...)},
+		Control: &Trial{Change: "drop tls from the hop-1 DestinationRule", Facts: append(facts("503", "no"), arrived(gateway2, nginx2, "absent")...), Cause: []Fact{
 			shownBy(fact("client sidecar, access log: flags", "UC", "UC"), sidecar2),
 		}},
-		Evidence: []Evidence{clusters, curl, sidecar, gateway, nginx, curl2, sidecar2, gateway2, s.lastPartner("S1")},
+		Evidence: []Evidence{clusters, curl, sidecar, gateway, nginx, curl2, sidecar2, gateway2, nginx2},
 	}, 1400*time.Millisecond)
-}
-
-// lastPartner is the entry for the control's empty partner log, which is saved
-// last of a probe.
-func (s *sample) lastPartner(id claim.ID) Evidence {
-	files, err := filepath.Glob(filepath.Join(s.folder.Dir, EvidenceDir, string(id), "*control-partner-log"))
-	s.ok(err)
-	if len(files) != 1 {
-		s.t.Fatalf("%d partner logs of a control for %s, want 1", len(files), id)
-	}
-	raw, err := os.ReadFile(files[0])
-	s.ok(err)
-	rel, err := filepath.Rel(s.folder.Dir, files[0])
-	s.ok(err)
-	return Evidence{Path: filepath.ToSlash(rel), SHA256: hash(raw), Kind: KindPartnerLog, Witness: WitnessPartner,
-		Command: "kubectl -n partner logs deploy/partner"}
 }
 
 func (s *sample) g2() {
@@ -217,8 +234,8 @@ func (s *sample) g2() {
 	istiod := s.save("S2", "istiod.log", KindText, WitnessIstiod, "kubectl -n istio-system logs deploy/istiod",
 		"info\tads\tSDS: PUSH for node gateway\n<script>alert('from a log line')</script> \x1b[31mred\x1b[0m\n")
 	partner := object{"verify": "SUCCESS", "dn": "CN=egress-client", "serial": "5F3A9C0011", "peer": "10.244.0.7", "sni": "partner.example.com"}
-	curl, sidecar, gateway, nginx := s.probe("S2", "check", "t0000000000a3", 200, "-", hop1Cluster, "via_upstream", partner)
-	curl2, sidecar2, gateway2, nginx2 := s.probe("S2", "control", "t0000000000a4", 400, "-", hop1Cluster, "via_upstream",
+	curl, sidecar, gateway, nginx := s.probe("S2", "check", "t00000000000000a3", 200, "-", hop1Cluster, "via_upstream", partner)
+	curl2, sidecar2, gateway2, nginx2 := s.probe("S2", "control", "t00000000000000a4", 400, "-", hop1Cluster, "via_upstream",
 		object{"verify": "NONE", "dn": "", "peer": "10.244.0.7", "error": "client sent no required SSL certificate"})
 	s.record(Finding{
 		Claim: "S2",

@@ -32,7 +32,8 @@ func TestSchemaMatchesModel(t *testing.T) {
 	}
 	for name, model := range map[string]any{
 		"Verdict": Verdict{}, "Run": Run{}, "Phase": Phase{}, "Totals": Totals{}, "Result": Result{},
-		"Trial": Trial{}, "Fact": Fact{}, "Evidence": Evidence{}, "Table": Table{},
+		"Trial": Trial{}, "Fact": Fact{}, "Evidence": Evidence{}, "Window": Window{}, "Table": Table{},
+		"Asked": Asked{}, "LogFile": LogFile{},
 	} {
 		def, ok := doc.Defs[name]
 		if !ok {
@@ -102,8 +103,8 @@ func TestSchemaEnums(t *testing.T) {
 		{"Verdict", "exitCode", anys(slices.Compact(codes))},
 		{"Result", "verdict", anys([]claim.Verdict{claim.Supported, claim.Refuted, claim.Inconclusive, claim.NotRun})},
 		{"Result", "chapter", anys([]claim.Chapter{claim.Goals, claim.Hop1, claim.Hop2, claim.Pool, claim.Traps, claim.Field})},
-		{"Evidence", "kind", anys(kinds)},
-		{"Evidence", "witness", anys(slices.DeleteFunc(slices.Clone(witnesses), func(w string) bool { return w == "" }))},
+		{"Evidence", "kind", anys([]string{KindClusters, KindSecrets, KindCurl, KindAccessLog, KindPartnerLog, KindText, KindYAML, KindJSON})},
+		{"Evidence", "witness", anys([]string{WitnessClient, WitnessSidecar, WitnessGateway, WitnessPartner, WitnessIstiod, WitnessAPI})},
 	} {
 		if diff := cmp.Diff(tt.want, doc.Defs[tt.def].Properties[tt.field].Enum); diff != "" {
 			t.Errorf("%s.%s (-model +schema):\n%s", tt.def, tt.field, diff)

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -28,4 +29,12 @@ func (f *Folder) SaveScript(id claim.ID, script []byte) (string, error) {
 // SaveManifest writes manifest.yaml: everything that the lab applied.
 func (f *Folder) SaveManifest(manifest []byte) error {
 	return writeAtomic(filepath.Join(f.Dir, ManifestFile), manifest)
+}
+
+// Save writes a file beside verdict.json, or replaces it.
+func (f *Folder) Save(name string, raw []byte) error {
+	if !safeName.MatchString(name) {
+		return fmt.Errorf("%q cannot name a file of a run's folder", name)
+	}
+	return writeAtomic(filepath.Join(f.Dir, name), raw)
 }

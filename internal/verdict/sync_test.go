@@ -29,7 +29,7 @@ func TestWhatIsJudgedIsSynced(t *testing.T) {
 		synced = append(synced, name)
 		return nil
 	}
-	if _, err := f.SaveEvidence("X1", "a", KindText, "", "", []byte("a")); err != nil {
+	if _, _, err := f.SaveFile("X1", "a", []byte("a")); err != nil {
 		t.Fatal(err)
 	}
 	if len(synced) > 0 {

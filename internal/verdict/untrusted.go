@@ -188,10 +188,18 @@ func readRunFile(path string) ([]byte, error) {
 	return d.ReadFile(filepath.Base(path))
 }
 
-// findings reads every finding, by the claim that its file names.
-func (d *RunDir) findings() (map[claim.ID]Finding, error) {
+// Files are a run's files, by their paths within its folder: a RunDir, or what
+// was read of one. A file that is missing is fs.ErrNotExist.
+type Files interface {
+	ReadFile(name string) ([]byte, error)
+	// Walk lists all files below a folder, sorted.
+	Walk(dir string) ([]string, error)
+}
+
+// ReadFindings reads every finding, by the claim that its file names.
+func ReadFindings(run Files) (map[claim.ID]Finding, error) {
 	findings := map[claim.ID]Finding{}
-	paths, err := d.Walk(FindingsDir)
+	paths, err := run.Walk(FindingsDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return findings, nil
 	}
@@ -206,7 +214,7 @@ func (d *RunDir) findings() (map[claim.ID]Finding, error) {
 		if path.Dir(p) != FindingsDir {
 			return nil, fmt.Errorf("%s is not a finding: it is in a folder of its own", p)
 		}
-		raw, err := d.ReadFile(p)
+		raw, err := run.ReadFile(p)
 		if err != nil {
 			return nil, fmt.Errorf("a finding cannot be read: %w", err)
 		}

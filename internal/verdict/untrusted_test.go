@@ -234,7 +234,7 @@ func TestAFileThatGrowsWhileItIsReadIsCapped(t *testing.T) {
 // a command reads, and has every reader look.
 func TestNoReaderOfARunFallsForATrap(t *testing.T) {
 	for _, trap := range traps {
-		for _, file := range []string{VerdictFile, FindingsDir + "/S1.json", EvidenceDir + "/S1/02-check-curl", ReproduceDir + "/S1.sh"} {
+		for _, file := range []string{VerdictFile, FindingsDir + "/S1.json", EvidenceDir + "/S1/check-002-curl", ReproduceDir + "/S1.sh"} {
 			t.Run(trap.name+" as "+file, func(t *testing.T) {
 				f := makeSample(t, t.TempDir(), false)
 				v, err := f.Verdict()

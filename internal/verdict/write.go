@@ -1,12 +1,12 @@
 package verdict
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // writeJSON writes a file that outlasts a crash of the machine, as verdict.json
@@ -15,14 +15,21 @@ import (
 // ten times that on a slow one, and its hash in the finding tells if one was lost.
 // The rendered files can be made again.
 func (f *Folder) writeJSON(path string, value any) error {
-	var b strings.Builder
+	raw, err := Encode(value)
+	if err != nil {
+		return fmt.Errorf("%s cannot be encoded: %w", path, err)
+	}
+	return replace(path, raw, f.sync)
+}
+
+// Encode writes JSON as a run's folder has it.
+func Encode(value any) ([]byte, error) {
+	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return fmt.Errorf("%s cannot be encoded: %w", path, err)
-	}
-	return replace(path, []byte(b.String()), f.sync)
+	err := enc.Encode(value)
+	return b.Bytes(), err
 }
 
 // writeAtomic replaces a file whole, or leaves it as it was.

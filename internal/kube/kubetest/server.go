@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/kube"
+	_ "twohop/internal/manifest" // registers Istio's kinds
 )
 
 // Server is the API server.

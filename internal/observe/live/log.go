@@ -9,9 +9,6 @@ import (
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-
-	"twohop/internal/kube"
 	"twohop/internal/observe"
 )
 
@@ -32,14 +29,10 @@ type Log struct {
 }
 
 // Follow starts to read a container's log. It ends with ctx or with the pod.
-func Follow(ctx context.Context, client *kube.Client, namespace, pod, container string, path string, keep io.WriteCloser) (*Log, error) {
-	// What a pod logged long before is nobody's business here. The kubelet's
-	// clock decides, so it need not agree with ours.
-	since := int64(1)
-	stream, err := client.Typed.CoreV1().Pods(namespace).GetLogs(pod, &corev1.PodLogOptions{
-		Container: container, Follow: true, Timestamps: true, SinceSeconds: &since}).Stream(ctx)
+func Follow(ctx context.Context, client Cluster, namespace, pod, container string, path string, keep io.WriteCloser) (*Log, error) {
+	stream, err := client.Logs(ctx, namespace, pod, container)
 	if err != nil {
-		return nil, fmt.Errorf("follow the log of %s/%s (%s): %w", namespace, pod, container, err)
+		return nil, err
 	}
 	l := NewLog(fmt.Sprintf("%s/%s (%s)", namespace, pod, container), fmt.Sprintf("kubectl logs -n %s %s -c %s", namespace, pod, container), keep, stream)
 	l.Path = path

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/http"
 	"time"
-
-	"twohop/internal/kube"
 )
 
 // admin is one running Envoy's admin API, or istiod's debug API.
@@ -26,7 +24,7 @@ const (
 )
 
 // forwardAdmin connects to a pod's API until ctx ends.
-func forwardAdmin(ctx context.Context, client *kube.Client, namespace, pod string, port int, who string) (*admin, error) {
+func forwardAdmin(ctx context.Context, client Cluster, namespace, pod string, port int, who string) (*admin, error) {
 	local, err := client.Forward(ctx, namespace, pod, port)
 	if err != nil {
 		return nil, err

@@ -99,6 +99,9 @@ func (r *requests) Answer(ctx context.Context) (observe.Answer, error) {
 	if err != nil {
 		return a, err
 	}
+	if n := 1 + len(r.q.Request.More); len(replies) > n {
+		return a, fmt.Errorf("curl reports %d requests, and %d were asked for", len(replies), n)
+	}
 	a.Windows, err = r.witness(ctx, replies)
 	return a, err
 }
@@ -212,15 +215,13 @@ func trafficPort(ctx context.Context, gateway *admin) (int, error) {
 }
 
 // partnerPlainPort is nginx's plaintext port (partner-nginx/nginx.conf).
-const partnerPlainPort = "8080"
+const partnerPlainPort = 8080
 
 // flushPartner asks the partner's plaintext port, through the API server.
 func (s *Source) flushPartner(ctx context.Context, m mark, token string) (observe.Window, error) {
 	w := observe.Window{Role: m.pod.Role, Log: m.pod.Log, From: m.at}
 	token = "flush-" + token
-	_, err := s.Kube.Typed.CoreV1().Pods(m.pod.Namespace).
-		ProxyGet("http", m.pod.Name, partnerPlainPort, probe.Path(token), nil).DoRaw(ctx)
-	if err != nil {
+	if _, err := s.Kube.PodGet(ctx, m.pod.Namespace, m.pod.Name, partnerPlainPort, probe.Path(token)); err != nil {
 		return w, fmt.Errorf("reach the partner's plaintext port: %w", err)
 	}
 	return endsWith(ctx, w, m.pod.log, token)

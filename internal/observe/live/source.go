@@ -12,21 +12,38 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
-	"twohop/internal/kube"
 	"twohop/internal/observe"
 	"twohop/internal/subject"
 )
 
+// Cluster is what a Source asks a cluster for; *kube.Client is one.
+type Cluster interface {
+	// Logs follows a container's log, each line with the runtime's time, from a
+	// second ago on until ctx ends.
+	Logs(ctx context.Context, namespace, pod, container string) (io.ReadCloser, error)
+	// Exec runs a command in a container and returns what it printed.
+	Exec(ctx context.Context, namespace, pod, container string, command ...string) (stdout, stderr []byte, err error)
+	// Forward opens a loopback port to a pod's port until ctx ends, and returns it.
+	Forward(ctx context.Context, namespace, pod string, port int) (int, error)
+	// PodGet asks a port of a pod over HTTP, through the API server.
+	PodGet(ctx context.Context, namespace, pod string, port int, path string) ([]byte, error)
+	// Get reads a path of the API server's.
+	Get(ctx context.Context, path string) ([]byte, error)
+	// DryRunCreate asks the API server whether it would create a document.
+	DryRunCreate(ctx context.Context, document string) ([]byte, error)
+	// KubeconfigPath is the file by which istioctl finds the cluster.
+	KubeconfigPath() string
+}
+
 // Source is the cluster as a source of observations.
 type Source struct {
-	Kube *kube.Client
+	Kube Cluster
 	// Istioctl is the path of the program, for what only it can say.
 	Istioctl string
 	Limits   observe.Limits
@@ -57,7 +74,7 @@ type pod struct {
 }
 
 // New is a source without a cast: the lab attaches its pods.
-func New(ctx context.Context, client *kube.Client, istioctl string, limits observe.Limits) *Source {
+func New(ctx context.Context, client Cluster, istioctl string, limits observe.Limits) *Source {
 	s := &Source{Kube: client, Istioctl: istioctl, Limits: limits, roles: map[subject.Role]*pod{}, opened: map[string]int{}}
 	s.attached, s.detach = context.WithCancel(context.WithoutCancel(ctx))
 	return s
@@ -213,11 +230,11 @@ func (s *Source) answer(ctx context.Context, q observe.Question) (a observe.Answ
 	case observe.PodGet:
 		a.Raw, err = s.podGet(ctx, q)
 	case observe.Get:
-		a.Raw, err = s.Kube.Typed.CoreV1().RESTClient().Get().RequestURI(q.Path).DoRaw(ctx)
+		a.Raw, err = s.Kube.Get(ctx, q.Path)
 	case observe.Exec:
-		a.Raw, err = s.exec(ctx, q)
+		a.Raw, err = s.Exec(ctx, q.Role, q.Container, q.Command...)
 	case observe.Istioctl:
-		a.Raw, err = runIstioctl(ctx, s.Istioctl, s.Kube.Kubeconfig, q.Args...)
+		a.Raw, err = runIstioctl(ctx, s.Istioctl, s.Kube.KubeconfigPath(), q.Args...)
 	case observe.DryRunCreate:
 		a.Raw, err = s.Kube.DryRunCreate(ctx, q.Document)
 	case observe.Stop:
@@ -251,12 +268,13 @@ func (s *Source) cast() (a observe.Answer, err error) {
 	return a, err
 }
 
-func (s *Source) exec(ctx context.Context, q observe.Exec) ([]byte, error) {
-	p, err := s.role(q.Role)
+// Exec runs a command in a container of a role's pod and returns what it printed.
+func (s *Source) Exec(ctx context.Context, role subject.Role, container string, command ...string) ([]byte, error) {
+	p, err := s.role(role)
 	if err != nil {
 		return nil, err
 	}
-	out, _, err := s.Kube.Exec(ctx, p.Namespace, p.Name, q.Container, q.Command...)
+	out, _, err := s.Kube.Exec(ctx, p.Namespace, p.Name, container, command...)
 	return out, err
 }
 
@@ -265,7 +283,7 @@ func (s *Source) podGet(ctx context.Context, q observe.PodGet) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.Kube.Typed.CoreV1().Pods(p.Namespace).ProxyGet("http", p.Name, strconv.Itoa(q.Port), q.Path, nil).DoRaw(ctx)
+	return s.Kube.PodGet(ctx, p.Namespace, p.Name, q.Port, q.Path)
 }
 
 func (s *Source) until(ctx context.Context, q observe.Until) (a observe.Answer, err error) {

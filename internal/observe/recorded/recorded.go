@@ -11,11 +11,13 @@ import (
 	"time"
 
 	"twohop/internal/observe"
+	"twohop/internal/subject"
 )
 
 // Entry is an observation as it was kept.
 type Entry struct {
 	Question string
+	Meta     observe.Meta
 	Raw      []byte
 	Path     string
 	Windows  []observe.Window
@@ -23,7 +25,8 @@ type Entry struct {
 	Took     time.Duration
 }
 
-// Source is a recording.
+// Source is a recording of one claim. It is not safe for concurrent use; the logs
+// that several share are only read.
 type Source struct {
 	// Entries by their place; Derived are the bytes that a run kept for people.
 	Entries map[observe.Slot]Entry
@@ -31,9 +34,15 @@ type Source struct {
 	// Logs by their path in the run's folder.
 	Logs map[string]*observe.LogFile
 
+	// Listens is set while the gateway cannot be without a listener: then its log
+	// is read up to a line that was caused later, or it is not read.
+	Listens bool
+
 	// asked and derived are what a replay has used.
 	asked   map[observe.Slot]bool
 	derived map[Name]bool
+	// cast is who plays the roles, by the observation that was last asked for.
+	cast observe.Cast
 }
 
 // Name tells derived bytes of one place apart.
@@ -42,17 +51,17 @@ type Name struct {
 	File string
 }
 
-// New is an empty recording.
-func New() *Source {
+// New is an empty recording, with the logs that its windows are on.
+func New(logs map[string]*observe.LogFile) *Source {
 	return &Source{
-		Entries: map[observe.Slot]Entry{}, Derived: map[Name]Entry{}, Logs: map[string]*observe.LogFile{},
+		Entries: map[observe.Slot]Entry{}, Derived: map[Name]Entry{}, Logs: logs,
 		asked: map[observe.Slot]bool{}, derived: map[Name]bool{},
 	}
 }
 
-// Begin looks the answer up. That there is none, or one to another question, is
-// a *MismatchError.
-func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, _ observe.Meta) observe.Pending {
+// Begin looks the answer up. That there is none, one to another question, or one
+// that no run would keep so, is a *MismatchError.
+func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, meta observe.Meta) observe.Pending {
 	e, ok := s.Entries[at]
 	switch {
 	case !ok:
@@ -63,11 +72,36 @@ func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, _
 		return answered{err: &MismatchError{fmt.Sprintf("observation %s answers %q, and %q is asked", at, e.Question, q.Key())}}
 	}
 	s.asked[at] = true
+	if err := e.described(at, meta); err != nil {
+		return answered{err: err}
+	}
+	if err := s.windows(at, q, e); err != nil {
+		return answered{err: err}
+	}
 	var err error
 	if e.Error != "" {
 		err = errors.New(e.Error)
 	}
-	return answered{observe.Answer{Raw: e.Raw, Windows: e.Windows, Path: e.Path, Took: e.Took}, err}
+	answer := answered{observe.Answer{Raw: e.Raw, Windows: e.Windows, Path: e.Path, Took: e.Took}, err}
+	if _, ok := q.(observe.Requests); ok && err == nil {
+		return &requests{answered: answer, source: s, at: at}
+	}
+	return answer
+}
+
+// requests are over when their answer is asked for.
+type requests struct {
+	answered
+	source *Source
+	at     observe.Slot
+}
+
+func (r *requests) Answer(context.Context) (observe.Answer, error) {
+	w, err := r.answer.Window(subject.Gateway)
+	if err == nil && w.Flush == "" && r.source.Listens {
+		return observe.Answer{}, &MismatchError{fmt.Sprintf("observation %s: the window on the log of the gateway ends with no later line, so what is absent may have come after it", r.at)}
+	}
+	return r.answer, r.err
 }
 
 // MismatchError says that a recording is not of the check that is replayed.
@@ -89,6 +123,9 @@ func (s *Source) Lines(w observe.Window) ([]observe.LogLine, error) {
 	if !ok {
 		return nil, &MismatchError{fmt.Sprintf("the recording has no log %s", w.Log)}
 	}
+	if p, ok := s.cast.Find(w.Role); !ok || p.Log != w.Log {
+		return nil, &MismatchError{fmt.Sprintf("%s is not the log of who plays the %s", w.Log, w.Role)}
+	}
 	lines, err := log.Range(w.From, w.To)
 	if err != nil {
 		return nil, &MismatchError{fmt.Sprintf("%s: %v", w.Log, err)}
@@ -108,6 +145,9 @@ func (s *Source) Derive(at observe.Slot, meta observe.Meta, raw []byte) (string,
 		return "", &MismatchError{fmt.Sprintf("the recording lacks %s of observation %s", meta.Name, at)}
 	case !bytes.Equal(kept.Raw, raw):
 		return "", &MismatchError{fmt.Sprintf("%s is not what follows from the observations", kept.Path)}
+	}
+	if err := kept.described(at, meta); err != nil {
+		return "", err
 	}
 	s.derived[name] = true
 	return kept.Path, nil

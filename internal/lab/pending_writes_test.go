@@ -26,7 +26,7 @@ func TestWritten(t *testing.T) {
 		{"still there", "", "99", `resourceVersion "99", not ""`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var w written
+			var w pendingWrites
 			w.note(rule, tt.wrote)
 			w.note(&corev1.ConfigMap{ObjectMeta: rule.ObjectMeta}, "7") // istiod does not read it as configuration
 			has := map[live.ConfigKey]string{}
@@ -42,7 +42,7 @@ func TestWritten(t *testing.T) {
 			}
 		})
 	}
-	var w written
+	var w pendingWrites
 	w.note(rule, "1")
 	if _, err := w.missing(map[live.ConfigKey]string{key: "x"}); err == nil {
 		t.Error("a resourceVersion that is no number is not refused")

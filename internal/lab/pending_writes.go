@@ -14,14 +14,14 @@ import (
 	"twohop/internal/observe/live"
 )
 
-// written are Istio's objects that the API server has taken since the last
+// pendingWrites are Istio's objects that the API server has taken since the last
 // barrier, with their resourceVersion; none for one that was deleted.
-type written struct {
+type pendingWrites struct {
 	mu       sync.Mutex
 	versions map[live.ConfigKey]string
 }
 
-func (w *written) note(o k8s.Object, version string) {
+func (w *pendingWrites) note(o k8s.Object, version string) {
 	kinds, _, err := scheme.Scheme.ObjectKinds(o)
 	if err != nil || !strings.HasSuffix(kinds[0].Group, ".istio.io") {
 		return
@@ -36,7 +36,7 @@ func (w *written) note(o k8s.Object, version string) {
 
 // missing says what istiod does not have as it was written or newer (its status
 // may have been written since), or "", and then forgets all of it.
-func (w *written) missing(has map[live.ConfigKey]string) (string, error) {
+func (w *pendingWrites) missing(has map[live.ConfigKey]string) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k, version := range w.versions {
@@ -59,7 +59,7 @@ func (w *written) missing(has map[live.ConfigKey]string) (string, error) {
 }
 
 // forget is for objects that go with their namespace.
-func (w *written) forget() {
+func (w *pendingWrites) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.versions)
@@ -75,7 +75,7 @@ func (l *Lab) awaitRead(ctx context.Context) error {
 		if err != nil {
 			return false, "", err
 		}
-		missing, err := l.written.missing(has)
+		missing, err := l.pending.missing(has)
 		return missing == "" && err == nil, missing, err
 	})
 	if err != nil {

@@ -386,6 +386,30 @@ func TestRemoveTakesAllLocksAway(t *testing.T) {
 	}
 }
 
+// What Twohop keeps is in the user's cache folder, and nowhere else.
+func TestDir(t *testing.T) {
+	dir := folder(t)
+	if want := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "twohop"); dir != want {
+		t.Errorf("%q, want %q", dir, want)
+	}
+	path, err := Kubeconfig("a")
+	if err != nil || filepath.Dir(path) != dir {
+		t.Errorf("%q, %v", path, err)
+	}
+	if other, _ := Kubeconfig("b"); other == path {
+		t.Error("two clusters share a kubeconfig")
+	}
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	for name, f := range map[string]func() (string, error){
+		"Dir": Dir, "Kubeconfig": func() (string, error) { return Kubeconfig("a") },
+	} {
+		if _, err := f(); err == nil || !strings.Contains(err.Error(), "set HOME or XDG_CACHE_HOME") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestIsLock(t *testing.T) {
 	for name, want := range map[string]bool{
 		"lock": true, "in-use": true, "twohop.lock": true, "a.guests.lock": true, "a.lab-12.lock": true,

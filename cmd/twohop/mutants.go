@@ -17,6 +17,7 @@ import (
 func newMutantsCmd() *cobra.Command {
 	var l live
 	var table, only, also string
+	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "mutants",
 		Short: "Plant faults, and show that the right claims turn",
@@ -41,6 +42,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 			if table != "" && only != "" {
 				return usageError("--table is for all mutants: leave --only out")
 			}
+			readKeep()
 			l.mutants = &runconfig.Mutants{Only: only}
 			for _, c := range selection {
 				l.mutants.Also = append(l.mutants.Also, c.ID)
@@ -63,7 +65,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 		},
 	}
 	l.flags(cmd)
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
+	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up")
 	cmd.Flags().StringVar(&only, "only", "", "plant only what has this in its name")
 	cmd.Flags().StringVar(&also, "claims", "G1,G2,G3,G4", "claims that are judged besides those that have to turn")

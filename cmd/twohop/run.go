@@ -20,6 +20,7 @@ import (
 	"twohop/internal/claim"
 	"twohop/internal/cluster"
 	"twohop/internal/runconfig"
+	"twohop/internal/state"
 	"twohop/internal/verdict"
 )
 
@@ -39,6 +40,7 @@ const (
 func newRunCmd() *cobra.Command {
 	var l live
 	var claims string
+	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Judge claims on a live cluster and write the verdict",
@@ -62,6 +64,7 @@ and the lab in it, runs the specs of the chosen claims and writes the verdict.
 			if err != nil {
 				return err
 			}
+			readKeep()
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			r := &runner{live: &l, selection: selection, claims: claims, p: newPrinter(cmd.OutOrStdout())}
@@ -69,8 +72,8 @@ and the lab in it, runs the specs of the chosen claims and writes the verdict.
 		},
 	}
 	l.flags(cmd)
+	readKeep = l.keepFlag(cmd)
 	cmd.Flags().StringVar(&claims, "claims", env("CLAIMS", string(claim.Goals)), "claims, chapters or \"all\", separated by commas (CLAIMS)")
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and take one that was left up (KEEP=1)")
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; 2 or more is a guest in the cluster that is up, beside other runs")
 	return cmd
 }
@@ -91,11 +94,15 @@ func (r *runner) run(ctx context.Context, out string) error {
 		return &exitError{exitEnvironment, err}
 	}
 	ending, message := verdict.Green, ""
-	if err := r.prove(ctx); err != nil {
-		ending, message = verdict.Failed, oneLine(err)
+	proveErr := r.prove(ctx)
+	if proveErr != nil {
+		ending, message = verdict.Failed, oneLine(proveErr)
 	}
 	if ctx.Err() != nil {
 		ending, message = verdict.Interrupted, "the run was interrupted, and cleaned up"
+		if guests := (*state.GuestsError)(nil); errors.As(proveErr, &guests) {
+			message = "the run was interrupted; " + guests.Error()
+		}
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 			message = "the run took too long"
 		}
@@ -119,11 +126,14 @@ func (r *runner) run(ctx context.Context, out string) error {
 // prove does everything from the engine to the last claim. Its error is why
 // the environment failed; what the claims say is in the folder.
 func (r *runner) prove(ctx context.Context) error {
-	lock, err := lockCluster(ctx, r.p, r.lockName())
+	locks, err := r.hold(ctx)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer locks.Close()
+	if err := r.takeKept(ctx); err != nil {
+		return err
+	}
 	eng, set, err := r.prepare(ctx, r.p, filepath.Join(r.folder.Dir, "images.log"), func(name string) func() {
 		started := time.Now()
 		return func() {
@@ -155,7 +165,7 @@ func (r *runner) prove(ctx context.Context) error {
 	if err := config.Save(r.folder.Dir); err != nil {
 		return err
 	}
-	suiteErr := r.suite(ctx, lock)
+	suiteErr := r.suite(ctx, locks)
 	if failure, err := os.ReadFile(filepath.Join(r.folder.Dir, runconfig.FailureFile)); err == nil {
 		suiteErr = errors.New(string(failure))
 	}
@@ -167,20 +177,61 @@ func (r *runner) prove(ctx context.Context) error {
 	if err := cluster.UseNetwork(r.cluster); err != nil {
 		return err
 	}
-	return errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
+	return errors.Join(suiteErr, r.takeDown(ctx, func() error {
+		return cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard)
+	}))
 }
 
-// lockName is the cluster's, and a guest's own: guests do not wait for each other.
-func (r *runner) lockName() string {
+// hold takes the cluster's locks, or a guest's: guests do not wait for each other.
+func (r *runner) hold(ctx context.Context) (state.Hold, error) {
 	if r.lab > 1 {
-		return fmt.Sprintf("%s-lab-%d", r.cluster, r.lab)
+		return state.HoldLab(ctx, r.cluster, r.lab, r.p.printf)
 	}
-	return r.cluster
+	return state.HoldCluster(ctx, r.cluster, r.p.printf)
+}
+
+// takeKept makes a run without KEEP one that keeps, if the cluster was kept
+// before: whoever forgets the variable loses nothing. KEEP=0 removes it.
+func (r *runner) takeKept(ctx context.Context) error {
+	if r.lab > 1 || r.keep || r.noKeep {
+		return nil
+	}
+	kept, err := cluster.Kept(ctx, r.cluster)
+	if err != nil || !kept {
+		return err
+	}
+	r.keep = true
+	note := fmt.Sprintf("cluster %s was kept by an earlier run; it stays up, `make down` removes it", r.cluster)
+	r.p.printf("%s", note)
+	return r.folder.SetRun(func(v *verdict.Run) { v.Notes = append(v.Notes, note) })
+}
+
+// guestsWithin is how soon a run notices that the last guest is gone.
+const guestsWithin = time.Second
+
+// takeDown removes the cluster at the end of its owner's run, once no guest is
+// in it. An interrupted run does not wait: its error says that the cluster
+// stays up, and for whom.
+func (r *runner) takeDown(ctx context.Context, down func() error) error {
+	for told := false; ; told = true {
+		err := down()
+		var guests *state.GuestsError
+		if !errors.As(err, &guests) || ctx.Err() != nil {
+			return err
+		}
+		if !told {
+			r.p.printf("%v; waiting for them to end", guests)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(guestsWithin):
+		}
+	}
 }
 
 // suite runs the specs in a process of their own. Specs that fail are not an
 // error: the findings say so. An error is a suite that did not get to judge.
-func (r *runner) suite(ctx context.Context, lock *os.File) error {
+func (r *runner) suite(ctx context.Context, locks state.Hold) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -210,7 +261,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		"--ginkgo.timeout="+timeout.String(), "--test.run=^TestSuites$", "--test.timeout=0")
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster
+	locks.Pass(cmd) // an orphaned suite still holds the cluster
 	// A group of its own: Ctrl-C reaches this process only, which passes it on.
 	// If this process is killed, the suite is told and cleans up by itself.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}

@@ -254,14 +254,14 @@ func TestClassify(t *testing.T) {
 		"preload: write /x: no space left on device":                                  "the disk is full",
 		"control-plane image: COPY failed":                                            "the images could not be made",
 	} {
-		err := classify(errors.New(text))
+		err := classify(errors.New(text), "/the/log")
 		var environment *engine.EnvironmentError
 		if !errors.As(err, &environment) || environment.What != want || environment.Do == "" {
 			t.Errorf("%q becomes %v, want %q and what to do", text, err, want)
 		}
 	}
 	usage := &engine.UsageError{What: "x"}
-	if got := classify(usage); got != error(usage) {
+	if got := classify(usage, "/the/log"); got != error(usage) {
 		t.Errorf("a usage error becomes %v", got)
 	}
 }

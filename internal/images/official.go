@@ -274,7 +274,7 @@ func (s *session) pull(ctx context.Context, image *officialImage, within time.Du
 		case bounded.Err() != nil:
 			err = context.Cause(bounded)
 		}
-		return pullError(image, err)
+		return pullError(image, s.logFile, err)
 	})
 }
 
@@ -286,8 +286,8 @@ var (
 	late      = regexp.MustCompile(`^not done within |(?i)context deadline exceeded|client\.timeout`)
 )
 
-// pullError says in one sentence why an image could not be pulled.
-func pullError(image *officialImage, err error) error {
+// pullError says in one sentence why an image could not be pulled; log has more.
+func pullError(image *officialImage, log string, err error) error {
 	text := err.Error()
 	registry := registryOf(image.host)
 	cause := errors.New(lastPart(text))
@@ -306,7 +306,7 @@ func pullError(image *officialImage, err error) error {
 	case unreachable.MatchString(text), late.MatchString(text):
 		return &engine.EnvironmentError{What: "the container registry " + registry + " does not answer, or not to the end", Do: "see that this machine reaches it, " + orElse, Err: cause}
 	}
-	return &engine.EnvironmentError{What: image.host + " could not be pulled", Do: "read the log, or " + orElse, Err: cause}
+	return &engine.EnvironmentError{What: image.host + " could not be pulled", Do: "read " + log + ", or " + orElse, Err: cause}
 }
 
 // lastPart is the end of an error that repeats several lines.

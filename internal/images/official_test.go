@@ -155,7 +155,7 @@ func TestPullError(t *testing.T) {
 		"not done within 2m0s":                   "the container registry docker.io does not answer",
 		"podman: exit status 125: what is this?": "could not be pulled",
 	} {
-		err := pullError(image, errors.New(text))
+		err := pullError(image, "/the/log", errors.New(text))
 		var usage *engine.UsageError
 		var environment *engine.EnvironmentError
 		if !strings.Contains(err.Error(), want) || !errors.As(err, &usage) && !errors.As(err, &environment) {

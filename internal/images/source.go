@@ -391,7 +391,7 @@ func (s *session) compile(ctx context.Context, p *plan, bin, programs string) er
 			s.say("images: %v; building with the modules that are on this machine", offline)
 		}
 		targets := []string{"tool", "./coredns"}
-		var fetched, compiled atomic.Int64
+		var fetched atomic.Int64
 		var list bytes.Buffer
 		cmd := s.goCommand(ctx, append(append([]string{"list", "-deps", "-f", "{{.Stale}}"}, buildFlags("-s -w")...), targets...)...)
 		cmd.Stdout = &list
@@ -410,16 +410,7 @@ func (s *session) compile(ctx context.Context, p *plan, bin, programs string) er
 		}
 		total := strings.Count(list.String(), "true\n")
 		st.set("0 of %d packages", total)
-		cmd = s.goCommand(ctx, append(append([]string{"build", "-v", "-o", bin + "/"}, buildFlags(p.ldflags)...), targets...)...)
-		if err := st.run(cmd, func(line string) {
-			if is, _ := goLine(line); is {
-				if n := compiled.Add(1); int(n) < total {
-					st.set("%d of %d packages", n, total)
-				} else {
-					st.set("linking")
-				}
-			}
-		}); err != nil {
+		if err := s.goBuild(ctx, st, total, append(append([]string{"-o", bin + "/"}, buildFlags(p.ldflags)...), targets...)...); err != nil {
 			return err
 		}
 		// etcd's main package is called server, which says nothing in an image.
@@ -437,6 +428,29 @@ func (s *session) compile(ctx context.Context, p *plan, bin, programs string) er
 		}
 		return copyFile(filepath.Join(dir, "tools/packaging/common/envoy_bootstrap.json"), filepath.Join(bin, "envoy_bootstrap.json"), 0o644)
 	})
+}
+
+// goBuild compiles, and says how many of total packages are done. The error of a
+// program that does not compile is a *compileError.
+func (s *session) goBuild(ctx context.Context, st *step, total int, args ...string) error {
+	compiled, first := 0, ""
+	err := st.run(s.goCommand(ctx, append([]string{"build", "-v"}, args...)...), func(line string) {
+		if first == "" && compilerError.MatchString(line) {
+			first = line
+		}
+		if is, _ := goLine(line); !is {
+			return
+		}
+		if compiled++; compiled < total {
+			st.set("%d of %d packages", compiled, total)
+		} else {
+			st.set("linking")
+		}
+	})
+	if err != nil && first != "" && ctx.Err() == nil {
+		return &compileError{line: first, err: err}
+	}
+	return err
 }
 
 // goProxyWithin is how long the module proxy may take to answer a request: the

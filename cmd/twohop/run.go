@@ -154,6 +154,9 @@ func (r *runner) prove(ctx context.Context) error {
 		if set.UpstreamEnvoy {
 			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
 		}
+		if len(set.ByTag) > 0 {
+			v.Notes = append(v.Notes, "pulled by tag, with a digest that is recorded and not pinned: "+strings.Join(set.ByTag, ", "))
+		}
 	})
 	if err != nil {
 		return err

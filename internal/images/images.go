@@ -47,6 +47,9 @@ type Set struct {
 	// Digests maps each image's name to its digest, and "envoy" to the
 	// SHA-256 of the program in the source lane.
 	Digests map[string]string
+	// ByTag are the images that were pulled by tag (official lane): Digests says
+	// what was got, and nobody said what it should be.
+	ByTag []string
 }
 
 // Options of Ensure.

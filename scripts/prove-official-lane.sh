@@ -12,7 +12,8 @@
 # CLAIMS    the claims to judge (those of `twohop run`)
 # OUT       where the run's folder goes (out/official)
 #
-# What it cannot prove: the content of the real images. The node is this
+# The stand-in of kindest/node is pinned by its own digest, and must be refused
+# under another one. What it cannot prove: the content of the real images. The node is this
 # project's with its own CNI, and the proxy is upstream Envoy, which its label says.
 set -o errexit -o nounset -o pipefail
 
@@ -51,7 +52,8 @@ registry_pid=
 kept=() # images that this script made in the machine's storage
 
 # A podman storage and a cache of its own, for what is proven.
-own=(env "CONTAINERS_STORAGE_CONF=$tmp/storage.conf" "XDG_CACHE_HOME=$tmp/cache" ENGINE=podman NO_INSTALL=1)
+# Kubernetes is the source lane's, whose node stands in.
+own=(env "CONTAINERS_STORAGE_CONF=$tmp/storage.conf" "XDG_CACHE_HOME=$tmp/cache" ENGINE=podman NO_INSTALL=1 "K8S_VERSION=$K8S_VERSION")
 
 stop_registry() {
 	[[ -n $registry_pid ]] || return 0
@@ -164,7 +166,7 @@ done
 
 push() {
 	say "push $2"
-	timeout 300 "${podman[@]}" push --tls-verify=false "$1" "docker://$address/$2" >>"$tmp/log" 2>&1 || fail "podman cannot push $2"
+	timeout 300 "${podman[@]}" push --tls-verify=false --digestfile "$tmp/digest" "$1" "docker://$address/$2" >>"$tmp/log" 2>&1 || fail "podman cannot push $2"
 }
 push "$workload" "curlimages/curl:$OFFICIAL_CURL_VERSION"
 push "$workload" "library/nginx:$OFFICIAL_NGINX_VERSION"
@@ -172,6 +174,8 @@ push "localhost/twohop-stand-in/istioctl:$$" "istio/istioctl:$OFFICIAL_ISTIO_VER
 push "localhost/twohop-stand-in/proxyv2:$$" "istio/proxyv2:$OFFICIAL_ISTIO_VERSION"
 push "$pilot" "istio/pilot:$OFFICIAL_ISTIO_VERSION"
 push "localhost/twohop-stand-in/node:$$" "kindest/node:$K8S_VERSION"
+stand_in=OFFICIAL_DIGEST_STAND_IN=docker.io/kindest/node:$K8S_VERSION
+own+=("$stand_in@$(<"$tmp/digest")")
 
 cat >"$tmp/storage.conf" <<TOML
 [storage]
@@ -188,6 +192,7 @@ say "what it refuses, and what auto chooses"
 expect 2 "ISTIO_VERSION=1.99.0 is a version that was released" "${own[@]}" "$tmp/twohop" images --images official --registry "$address" --istio 1.99.0
 expect 2 "is a release line" "${own[@]}" "$tmp/twohop" images --images official --registry "$address" --istio 1.31
 expect 2 "K8S_VERSION=v1.99.0 is a version that was released" "${own[@]}" "$tmp/twohop" images --images official --registry "$address" --kubernetes v1.99.0
+expect 3 "of the pinned digest sha256:000" "${own[@]}" "$stand_in@sha256:$(printf '%064d' 0)" "$tmp/twohop" images --images official --registry "$address"
 expect 0 "answers)" "${own[@]}" "$tmp/twohop" images --images auto --registry "$address"
 stop_registry
 say "the registry is gone: nothing is fetched from here on"

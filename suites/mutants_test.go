@@ -40,11 +40,11 @@ func (r *runner) registerMutants() {
 			}
 			r.saveMutants(report)
 			for i, m := range plan {
-				for _, fate := range r.plant(ctx, m) {
+				r.plant(ctx, m, func(fate mutant.Fate) {
 					report.Fates = append(report.Fates, fate)
 					r.say("%d/%d %s, %s: %s", i+1, len(plan), m.Name, fate.Claim, fate.Words())
 					r.saveMutants(report)
-				}
+				})
 			}
 			Expect(report.Whole()).To(Succeed())
 			Expect(report.Survivors()).To(BeEmpty())
@@ -72,7 +72,7 @@ func (r *runner) plan() (plan []mutant.Mutant) {
 }
 
 // plant puts one fault into the lab, judges claims, and takes it out again.
-func (r *runner) plant(ctx context.Context, m mutant.Mutant) (fates []mutant.Fate) {
+func (r *runner) plant(ctx context.Context, m mutant.Mutant, judged func(mutant.Fate)) {
 	planted := r.lab.Plant(ctx, m.Plant...)
 	for _, k := range m.Kills {
 		c, err := claim.ByID(k.Claim)
@@ -80,7 +80,7 @@ func (r *runner) plant(ctx context.Context, m mutant.Mutant) (fates []mutant.Fat
 		fate := mutant.Fate{Mutant: m.Name, Where: m.Where, Claim: k.Claim, Expected: c.Expect(r.istio)}
 		if planted != nil {
 			fate.Verdict, fate.Why = claim.NotRun, fmt.Sprintf("it could not be planted: %v", planted)
-			fates = append(fates, fate)
+			judged(fate)
 			continue
 		}
 		finding := r.judge(ctx, k.Claim, m.Spoil)
@@ -90,7 +90,7 @@ func (r *runner) plant(ctx context.Context, m mutant.Mutant) (fates []mutant.Fat
 		} else {
 			fate.OK, fate.Why = k.Killed(finding, fate.Expected, fate.Verdict)
 		}
-		fates = append(fates, fate)
+		judged(fate)
 		if err := r.lab.Restore(ctx); err != nil {
 			// A broken subject may not come back by itself.
 			Expect(r.uproot(ctx)).To(Succeed())
@@ -98,7 +98,6 @@ func (r *runner) plant(ctx context.Context, m mutant.Mutant) (fates []mutant.Fat
 		}
 	}
 	Expect(r.uproot(ctx)).To(Succeed())
-	return fates
 }
 
 // uproot brings the baseline back. A lab that cannot be restored is made anew.

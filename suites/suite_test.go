@@ -22,6 +22,7 @@ import (
 	"twohop/internal/observe"
 	"twohop/internal/observe/live"
 	"twohop/internal/runconfig"
+	"twohop/internal/state"
 	"twohop/internal/verdict"
 	"twohop/suites"
 )
@@ -285,8 +286,9 @@ func (r *runner) identify(ctx context.Context) error {
 }
 
 // takeDown removes the cluster, unless it is kept; then the lab goes back to
-// its baseline.
-func (r *runner) takeDown(ctx SpecContext) {
+// its baseline. A cluster with guests in it stays up: the parent waits for them
+// and takes it down.
+func (r *runner) takeDown(ctx context.Context) {
 	if r.config.Keep || r.config.Guest() {
 		if r.lab != nil && r.lab.Touched() {
 			Expect(r.lab.Restore(ctx)).To(Succeed())
@@ -295,7 +297,12 @@ func (r *runner) takeDown(ctx SpecContext) {
 	}
 	started := time.Now()
 	r.say("taking the cluster down …")
-	Expect(cluster.Down(ctx, r.config.ClusterName, r.config.Engine, GinkgoWriter)).To(Succeed())
+	err := cluster.Down(ctx, r.config.ClusterName, r.config.Engine, GinkgoWriter)
+	if guests := (*state.GuestsError)(nil); errors.As(err, &guests) {
+		r.say("%v", guests)
+		return
+	}
+	Expect(err).NotTo(HaveOccurred())
 	r.endPhase("down", started)
 }
 

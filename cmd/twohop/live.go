@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"twohop/internal/engine"
 	"twohop/internal/images"
 	"twohop/internal/runconfig"
+	"twohop/internal/state"
 )
 
 func addLiveCommands(root *cobra.Command) {
@@ -28,6 +30,7 @@ type live struct {
 	lane, istio, kubernetes, registry string
 	engine, cluster, domain           string
 	noInstall, keep                   bool
+	noKeep                            bool // KEEP=0 or --keep=false: said, and not only left out
 	mutants                           *runconfig.Mutants
 	lab                               int
 	replace                           map[string]string
@@ -44,6 +47,14 @@ func (l *live) flags(cmd *cobra.Command) {
 	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
 	f.StringToStringVar(&l.replace, "replace-image", nil, "run another image as node, istio-hub, client or partner")
 	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "do not install packages (NO_INSTALL=1)")
+}
+
+// keepFlag adds --keep, and returns what tells a KEEP that was left out from
+// one that says no; it is called when the line is read.
+func (l *live) keepFlag(cmd *cobra.Command) (read func()) {
+	said := os.Getenv("KEEP")
+	cmd.Flags().BoolVar(&l.keep, "keep", said == "1", "leave the cluster up, and reuse one that was left up (KEEP=1); false removes one that was kept (KEEP=0)")
+	return func() { l.noKeep = !l.keep && (said == "0" || cmd.Flags().Changed("keep")) }
 }
 
 func env(name, otherwise string) string {
@@ -133,32 +144,6 @@ func repository() (string, error) {
 	}
 }
 
-// lockCluster keeps two runs from sharing a cluster. The lock is the open file:
-// whoever holds it, or a child that inherited it, holds the lock.
-func lockCluster(ctx context.Context, p *printer, name string) (*os.File, error) {
-	dir, err := cluster.StateDir()
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	try := func(how int) error { return syscall.Flock(int(f.Fd()), how) }
-	if err := try(syscall.LOCK_EX | syscall.LOCK_NB); err == nil {
-		return f, nil
-	}
-	p.printf("another run is using the cluster %q: waiting for it to end", name)
-	got := make(chan error, 1)
-	go func() { got <- try(syscall.LOCK_EX) }()
-	select {
-	case err := <-got:
-		return f, err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // interruptible is a context that SIGINT and SIGTERM end.
 func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
@@ -204,7 +189,7 @@ func newUpCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:   "up",
 		Short: "Bring up a cluster with Istio and leave it up",
-		Long:  "Up prepares the images, brings up a kind cluster with Istio and leaves it up. A run\nwith KEEP=1 reuses the cluster; \"twohop down\" removes it.",
+		Long:  "Up prepares the images, brings up a kind cluster with Istio and leaves it up. A later\nrun reuses the cluster unless KEEP=0 is set; \"twohop down\" removes it.",
 		Example: `  twohop up
   export KUBECONFIG=$(twohop kubeconfig)`,
 	}, (*live).up)
@@ -212,11 +197,11 @@ func newUpCmd() *cobra.Command {
 
 func (l *live) up(ctx context.Context, p *printer) error {
 	l.keep = true
-	lock, err := lockCluster(ctx, p, l.cluster)
+	locks, err := state.HoldCluster(ctx, l.cluster, p.printf)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer locks.Close()
 	eng, set, err := l.prepare(ctx, p, "", untimed)
 	if err != nil {
 		return err
@@ -260,6 +245,11 @@ cluster. A later run finds them in place.`,
 }
 
 func (l *live) images(ctx context.Context, p *printer) error {
+	locks, err := state.HoldImages(ctx, p.printf)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
 	_, set, err := l.prepare(ctx, p, "", untimed)
 	if err != nil {
 		return err
@@ -272,49 +262,75 @@ func newDownCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:   "down",
 		Short: "Remove the cluster and its network",
-		Long:  "Down removes the cluster and its network. Images, the cache and runs stay.",
-	}, func(l *live, ctx context.Context, p *printer) error {
-		return l.remove(ctx, p, func(*engine.Engine) error { return nil })
-	})
+		Long: `Down removes the cluster and its network. It refuses while a guest (--lab 2) is in
+the cluster. Images, the cache and runs stay.`,
+	}, (*live).down)
+}
+
+func (l *live) down(ctx context.Context, p *printer) error {
+	locks, err := state.HoldCluster(ctx, l.cluster, p.printf)
+	if err != nil {
+		return err
+	}
+	defer locks.Close()
+	_, err = l.remove(ctx, p, l.cluster)
+	return err
 }
 
 func newCleanCmd() *cobra.Command {
 	return newLiveCmd(&cobra.Command{
 		Use:   "clean",
-		Short: "Remove the cluster, the images and the cache",
-		Long: `Clean removes the cluster, Twohop's images and its cache (~/.cache/twohop).
-Installed packages, runs and Go's caches stay.`,
-	}, func(l *live, ctx context.Context, p *printer) error {
-		return l.remove(ctx, p, func(eng *engine.Engine) error {
-			if err := images.Remove(ctx, eng); err != nil {
-				return err
-			}
-			p.printf("removed the images and the cache; installed packages, runs and Go's caches stay")
-			return nil
-		})
-	})
+		Short: "Remove every cluster, the images and the cache",
+		Long: `Clean removes every cluster that Twohop made, its images and its cache
+(~/.cache/twohop). It refuses while a run is under way. Installed packages, runs and
+Go's caches stay.`,
+	}, (*live).clean)
 }
 
-// remove takes the cluster away, and then what else there is in the engine.
-func (l *live) remove(ctx context.Context, p *printer, more func(*engine.Engine) error) error {
-	lock, err := lockCluster(ctx, p, l.cluster)
+func (l *live) clean(ctx context.Context, p *printer) error {
+	locks, err := state.HoldAll()
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	clusters, err := state.Clusters()
+	if err != nil {
+		return errors.Join(err, locks.Close())
+	}
+	if !slices.Contains(clusters, l.cluster) {
+		clusters = append(clusters, l.cluster)
+	}
+	eng, err := l.remove(ctx, p, clusters...)
+	if err == nil && eng != nil {
+		err = images.Remove(ctx, eng, p.printf)
+	}
+	if err != nil || eng == nil {
+		return errors.Join(err, locks.Close())
+	}
+	if err := locks.Remove(); err != nil {
+		return err
+	}
+	p.printf("removed the images and the cache; installed packages, runs and Go's caches stay")
+	return nil
+}
+
+// remove takes clusters away. Without an engine there are none, and it returns
+// none.
+func (l *live) remove(ctx context.Context, p *printer, clusters ...string) (*engine.Engine, error) {
 	eng, err := engine.Detect(ctx, engine.Options{Engine: l.engine, NoInstall: true, Log: func(string, ...any) {}})
 	if err != nil {
 		p.printf("found no container engine, so there is nothing to remove (%v)", err)
-		return nil
+		return nil, nil
 	}
 	if err := eng.Setenv(); err != nil {
-		return err
+		return nil, err
 	}
-	if err := cluster.Down(ctx, l.cluster, eng.Name, io.Discard); err != nil {
-		return err
+	for _, name := range clusters {
+		if err := cluster.Down(ctx, name, eng.Name, io.Discard); err != nil {
+			return nil, err
+		}
+		p.printf("the cluster %q is removed", name)
 	}
-	p.printf("the cluster %q is removed", l.cluster)
-	return more(eng)
+	return eng, nil
 }
 
 func newKubeconfigCmd() *cobra.Command {
@@ -323,7 +339,7 @@ func newKubeconfigCmd() *cobra.Command {
 		Short:   "Print the path of the cluster's kubeconfig",
 		Example: "  export KUBECONFIG=$(twohop kubeconfig)",
 	}, func(l *live, _ context.Context, p *printer) error {
-		path, err := cluster.KubeconfigPath(l.cluster)
+		path, err := state.Kubeconfig(l.cluster)
 		if err != nil {
 			return err
 		}

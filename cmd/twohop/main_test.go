@@ -3,12 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"twohop"
+	"twohop/internal/attest"
 	"twohop/internal/claim"
 	"twohop/internal/verdict"
 )
@@ -34,7 +40,7 @@ func TestMain(m *testing.M) {
 // makeRun makes a run in out that judged the registry's first claim.
 func makeRun(t *testing.T, out, istio, status string) string {
 	t.Helper()
-	f, err := record(out, verdict.Run{Istio: istio}, status, true)
+	f, err := record(out, verdict.Run{Header: verdict.Header{Rules: twohop.Rules()}, Istio: istio}, status, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +48,47 @@ func makeRun(t *testing.T, out, istio, status string) string {
 		t.Fatal(err)
 	}
 	return f.Dir
+}
+
+// cutShort makes a run that came to judge nothing, and signs it where there is a
+// key. What a run that judged looks like to verify-run, package replay tests.
+func cutShort(t *testing.T, key *attest.Key) string {
+	t.Helper()
+	c := claim.All()[0]
+	f, err := verdict.Create(t.TempDir(), verdict.Run{Header: verdict.Header{Selection: string(c.ID)}}, []claim.Claim{c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Finish(verdict.Failed, "no engine"); err != nil {
+		t.Fatal(err)
+	}
+	if err := attest.Seal(t.Context(), f, key); err != nil {
+		t.Fatal(err)
+	}
+	return f.Dir
+}
+
+// keys makes a pair of PEM files.
+func keys(t *testing.T) (private, public string) {
+	t.Helper()
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, kind string, der []byte, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(priv)
+	private = write("key.pem", "PRIVATE KEY", der, err)
+	der, err = x509.MarshalPKIXPublicKey(pub)
+	return private, write("key.pub.pem", "PUBLIC KEY", der, err)
 }
 
 // record makes a run that judged the registry's first claim and is not finished
@@ -53,13 +100,14 @@ func record(out string, run verdict.Run, status string, supported bool) (*verdic
 	if err != nil {
 		return nil, err
 	}
-	e, err := f.SaveEvidence(c.ID, "curl", verdict.KindCurl, verdict.WitnessClient, "curl", []byte("{\"http_code\":200}\n"))
-	if err != nil {
+	e := verdict.Evidence{Kind: verdict.KindCurl, Witness: verdict.WitnessClient, Command: "curl", Stage: "check", Ordinal: 1, Question: "requests"}
+	if e.Path, e.SHA256, err = f.SaveFile(c.ID, "check-001-curl.txt", []byte("{\"http_code\":200}\n")); err != nil {
 		return nil, err
 	}
-	check := &verdict.Trial{Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: "200", OK: true, Evidence: []string{e.Path}}}}
+	e.Chain = verdict.Chain("", e)
+	check := &verdict.Trial{Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: "200", OK: true, Flips: true, Evidence: []string{e.Path}}}}
 	control := &verdict.Trial{
-		Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: status, OK: false, Evidence: []string{e.Path}}},
+		Facts: []verdict.Fact{{Name: "status", Expected: "200", Seen: status, OK: false, Flips: true, Evidence: []string{e.Path}}},
 		Cause: []verdict.Fact{{Name: "flags", Expected: "UF", Seen: "UF", OK: true, Evidence: []string{e.Path}}},
 	}
 	if !supported {
@@ -81,8 +129,15 @@ func TestCommands(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(broken, "verdict.json"), []byte(`{"apiVersion": 7}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	private, public := keys(t)
+	_, otherPublic := keys(t)
+	key, err := readKey(private, attest.ParsePrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned, signed := cutShort(t, nil), cutShort(t, key)
 	tampered := makeRun(t, t.TempDir(), "1.31", "503")
-	if err := os.WriteFile(filepath.Join(tampered, "evidence", string(claim.All()[0].ID), "01-curl"), []byte("{\"http_code\":201}\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(tampered, "evidence", string(claim.All()[0].ID), "check-001-curl.txt"), []byte("{\"http_code\":201}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 
@@ -105,8 +160,16 @@ func TestCommands(t *testing.T) {
 		{"diff different", []string{"diff", a, b}, 1, "1 value changed", ""},
 		{"diff as JSON", []string{"diff", a, b, "-o", "json"}, 1, `"same": false`, ""},
 		{"diff as Markdown", []string{"diff", a, b, "-o", "markdown"}, 1, "### Values that changed", ""},
-		{"verify", []string{"verify-run", a}, 0, "Verified: 1 claim, 3 facts and 1 evidence file", ""},
-		{"verify as JSON", []string{"verify-run", a, "-o", "json"}, 0, `"problems": []`, ""},
+		{"verify", []string{"verify-run", unsigned}, 0, "Verified: 1 claim, 0 facts and 0 evidence files", ""},
+		{"verify as JSON", []string{"verify-run", unsigned, "-o", "json"}, 0, `"problems": []`, ""},
+		{"verify says what is not ruled out", []string{"verify-run", unsigned}, 0, "No key was given (--key)", ""},
+		{"verify by key", []string{"verify-run", signed, "--key", public}, 0, "Verified: 1 claim", ""},
+		{"verify by key what is not signed", []string{"verify-run", unsigned, "--key", public}, 1, "statement.dsse.json is missing", ""},
+		{"verify by another key", []string{"verify-run", signed, "--key", otherPublic}, 1, "is not signed by the key", ""},
+		{"verify by a private key", []string{"verify-run", signed, "--key", private}, 2, "", "it is a private key"},
+		{"verify by no key", []string{"verify-run", signed, "--key", filepath.Join(out, "none")}, 2, "", "no such file"},
+		{"run with a key that does not sign", []string{"run", "--sign-key", public}, 2, "", "it is a public key"},
+		{"verify what does not follow", []string{"verify-run", a}, 1, "Nothing shows what the run was made on", ""},
 		{"verify tampered", []string{"verify-run", tampered}, 1, "was altered", ""},
 		{"verify tampered as Markdown", []string{"verify-run", tampered, "-o", "markdown"}, 1, "### Problems", ""},
 		{"schema", []string{"schema"}, 0, "json-schema.org/draft/2020-12", ""},

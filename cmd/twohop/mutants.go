@@ -18,6 +18,7 @@ import (
 func newMutantsCmd() *cobra.Command {
 	var l live
 	var table, only, also string
+	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "mutants",
 		Short: "Plant faults and check that the right claims turn",
@@ -36,6 +37,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 			if err := l.check(); err != nil {
 				return err
 			}
+			readKeep()
 			selection := claim.All()
 			l.mutants = &runconfig.Mutants{Only: only}
 			if cmd.Flags().Changed("claims") {
@@ -68,7 +70,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 		},
 	}
 	l.flags(cmd)
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
+	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up")
 	cmd.Flags().StringVar(&only, "only", "", "plant only the mutants whose name contains this")
 	cmd.Flags().StringVar(&also, "claims", "", "judge only these of the claims that must turn")

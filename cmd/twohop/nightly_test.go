@@ -41,8 +41,8 @@ func fakeRun(args []string) int {
 		supported = false
 	}
 	run := verdict.Run{
-		Start: time.Date(2026, 11, night, 2, 0, 0, 0, time.UTC),
-		Istio: os.Getenv("ISTIO_VERSION"), Kubernetes: "v1.36.1", Lane: "official",
+		Header: verdict.Header{Start: time.Date(2026, 11, night, 2, 0, 0, 0, time.UTC), Lane: "official"},
+		Istio:  os.Getenv("ISTIO_VERSION"), Kubernetes: "v1.36.1",
 	}
 	f, err := record(out, run, status, supported)
 	if err != nil {

@@ -27,6 +27,7 @@ import (
 	"twohop/internal/images"
 	"twohop/internal/replay"
 	"twohop/internal/runconfig"
+	"twohop/internal/state"
 	"twohop/internal/subject"
 	"twohop/internal/verdict"
 )
@@ -47,6 +48,7 @@ const (
 func newRunCmd() *cobra.Command {
 	var l live
 	var claims, keyFile string
+	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Judge claims on a live cluster and write the verdict",
@@ -74,6 +76,7 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 			if err != nil {
 				return usageError("--sign-key %s: %v", keyFile, err)
 			}
+			readKeep()
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
 			r := &runner{live: &l, selection: selection, claims: claims, key: key, p: newPrinter(cmd.OutOrStdout())}
@@ -82,8 +85,8 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 	}
 	l.flags(cmd)
 	claimsFlag(cmd, &claims, "claims and chapters to judge, separated by commas, or \"all\" (CLAIMS)")
-	cmd.Flags().BoolVar(&l.keep, "keep", os.Getenv("KEEP") == "1", "leave the cluster up, and reuse one that was left up (KEEP=1)")
 	cmd.Flags().StringVar(&keyFile, "sign-key", os.Getenv("SIGN_KEY"), "sign the run's files with this private key, a PEM file in PKCS8 (ed25519 or ECDSA; SIGN_KEY)")
+	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up, next to other runs")
 	return cmd
 }
@@ -105,11 +108,15 @@ func (r *runner) run(ctx context.Context, out string) error {
 		return &exitError{exitEnvironment, err}
 	}
 	ending, message := verdict.Green, ""
-	if err := r.prove(ctx); err != nil {
-		ending, message = verdict.Failed, oneLine(err)
+	proveErr := r.prove(ctx)
+	if proveErr != nil {
+		ending, message = verdict.Failed, oneLine(proveErr)
 	}
 	if ctx.Err() != nil {
 		ending, message = verdict.Interrupted, "the run was interrupted and cleaned up"
+		if guests := (*state.GuestsError)(nil); errors.As(proveErr, &guests) {
+			message = "the run was interrupted; " + guests.Error()
+		}
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 			message = "the run took too long and was stopped"
 		}
@@ -163,11 +170,14 @@ func (r *runner) seal() error {
 // prove does everything from the engine to the last claim. Its error is why
 // the environment failed; what the claims say is in the folder.
 func (r *runner) prove(ctx context.Context) error {
-	lock, err := lockCluster(ctx, r.p, r.lockName())
+	locks, err := r.hold(ctx)
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer locks.Close()
+	if err := r.takeKept(ctx); err != nil {
+		return err
+	}
 	eng, set, err := r.prepare(ctx, r.p, filepath.Join(r.folder.Dir, "images.log"), func(name string) func() {
 		started := time.Now()
 		return func() {
@@ -189,7 +199,7 @@ func (r *runner) prove(ctx context.Context) error {
 	if err := config.Save(r.folder.Dir); err != nil {
 		return err
 	}
-	suiteErr := r.suite(ctx, lock)
+	suiteErr := r.suite(ctx, locks)
 	if failure, err := os.ReadFile(filepath.Join(r.folder.Dir, runconfig.FailureFile)); err == nil {
 		suiteErr = errors.New(string(failure))
 	}
@@ -201,7 +211,9 @@ func (r *runner) prove(ctx context.Context) error {
 	if err := cluster.UseNetwork(r.cluster); err != nil {
 		return err
 	}
-	return errors.Join(suiteErr, cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard))
+	return errors.Join(suiteErr, r.takeDown(ctx, func() error {
+		return cluster.Down(context.WithoutCancel(ctx), r.cluster, eng.Name, io.Discard)
+	}))
 }
 
 // header says what the run is made with. From here on it stands: the run's tokens
@@ -225,20 +237,15 @@ func (r *runner) header(eng *engine.Engine, set *images.Set) error {
 		if set.UpstreamEnvoy {
 			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
 		}
+		if len(set.ByTag) > 0 {
+			v.Notes = append(v.Notes, "pulled by tag, with a digest that is recorded and not pinned: "+strings.Join(set.ByTag, ", "))
+		}
 	})
-}
-
-// lockName is the cluster's, and a guest's own: guests do not wait for each other.
-func (r *runner) lockName() string {
-	if r.lab > 1 {
-		return fmt.Sprintf("%s-lab-%d", r.cluster, r.lab)
-	}
-	return r.cluster
 }
 
 // suite runs the specs in a process of their own. Specs that fail are not an
 // error: the findings say so. An error is a suite that did not get to judge.
-func (r *runner) suite(ctx context.Context, lock *os.File) error {
+func (r *runner) suite(ctx context.Context, locks state.Hold) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -272,7 +279,7 @@ func (r *runner) suite(ctx context.Context, lock *os.File) error {
 		"--ginkgo.timeout="+timeout.String(), fmt.Sprintf("--ginkgo.seed=%d", v.Run.Seed), "--test.run=^TestSuites$", "--test.timeout=0")
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{lock} // an orphaned suite still holds the cluster
+	locks.Pass(cmd) // an orphaned suite still holds the cluster
 	// A group of its own: Ctrl-C reaches this process only, which passes it on.
 	// If this process is killed, the suite is told and cleans up by itself.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}

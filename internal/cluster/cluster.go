@@ -14,20 +14,17 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/kind/pkg/apis/config/v1alpha4"
 	kind "sigs.k8s.io/kind/pkg/cluster"
 	"sigs.k8s.io/yaml"
 
 	"twohop/internal/kube"
+	"twohop/internal/state"
 	"twohop/internal/subject"
 )
 
@@ -56,34 +53,20 @@ type Cluster struct {
 	Kubernetes string // the API server's own version
 }
 
-// StateDir is where kubeconfigs and locks live: the user's cache folder.
-func StateDir() (string, error) {
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("find a folder for state (set HOME or XDG_CACHE_HOME): %w", err)
-	}
-	dir = filepath.Join(dir, "twohop")
-	return dir, os.MkdirAll(dir, 0o755)
-}
-
-// KubeconfigPath is where the kubeconfig of a cluster of ours is.
-func KubeconfigPath(name string) (string, error) {
-	dir, err := StateDir()
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, name+".kubeconfig"), nil
-}
-
 // Phase is told when a part of Up starts, in words.
 type Phase func(name string)
 
-// Up returns a running cluster with a ready Istio. With reuse, a complete
-// cluster of the same fingerprint is taken as it is; any other cluster of that
-// name is what an earlier run left, and goes. diagnostics is a folder for the
-// node's logs if the cluster does not come up.
-func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log io.Writer, phase Phase) (*Cluster, error) {
-	kubeconfig, err := KubeconfigPath(config.Name)
+// Up returns a running cluster with a ready Istio. With keep, a complete
+// cluster of the same fingerprint is taken as it is, and the cluster is marked
+// as kept (see Kept); any other cluster of that name is what an earlier run
+// left, and goes. diagnostics is a folder for the node's logs if the cluster
+// does not come up. With guests in a cluster that has to go it is a
+// *state.GuestsError.
+func Up(ctx context.Context, config Config, keep bool, diagnostics string, log io.Writer, phase Phase) (*Cluster, error) {
+	if err := state.Inherited(); err != nil {
+		return nil, err
+	}
+	kubeconfig, err := state.Kubeconfig(config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -101,10 +84,10 @@ func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log 
 	}
 	c := &Cluster{Config: config, Kubeconfig: kubeconfig}
 	if slices.Contains(names, config.Name) {
-		if reuse {
+		if keep {
 			if c.ReuseNote = c.mismatch(ctx, want); c.ReuseNote == "" {
 				c.Reused, c.ReuseNote = true, "cluster reused: same images, versions and Istio settings"
-				return c, c.version(ctx)
+				return c, errors.Join(c.markKept(ctx), c.version(ctx))
 			}
 			c.ReuseNote = "kept cluster not reused: " + c.ReuseNote
 		} else {
@@ -116,7 +99,7 @@ func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log 
 		}
 	}
 	phase("cluster")
-	if err := c.create(ctx, provider, diagnostics, log); err != nil {
+	if err := c.create(ctx, provider, diagnostics); err != nil {
 		return nil, err
 	}
 	phase("istio")
@@ -131,13 +114,16 @@ func Up(ctx context.Context, config Config, reuse bool, diagnostics string, log 
 	if err := both.Wait(); err != nil {
 		return nil, err
 	}
-	return c, c.seal(ctx, want)
+	return c, c.seal(ctx, want, keep)
 }
 
 // Attach takes a complete cluster of the same fingerprint as it is, and fails
 // if there is none: it never makes or removes one.
 func Attach(ctx context.Context, config Config) (*Cluster, error) {
-	kubeconfig, err := KubeconfigPath(config.Name)
+	if err := state.Inherited(); err != nil {
+		return nil, err
+	}
+	kubeconfig, err := state.Kubeconfig(config.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +138,9 @@ func Attach(ctx context.Context, config Config) (*Cluster, error) {
 	return c, c.version(ctx)
 }
 
-func (c *Cluster) create(ctx context.Context, provider *kind.Provider, diagnostics string, log io.Writer) error {
+// create makes the cluster. What is left of a failure is removed without a look
+// at guests: none is let into a cluster that is not complete.
+func (c *Cluster) create(ctx context.Context, provider *kind.Provider, diagnostics string) error {
 	spec, err := loadKindConfig(c.Config)
 	if err != nil {
 		return err
@@ -172,10 +160,10 @@ func (c *Cluster) create(ctx context.Context, provider *kind.Provider, diagnosti
 	case err = <-done:
 	case <-ctx.Done():
 		// kind takes no context: with its containers gone, it fails by itself.
-		down := Down(context.WithoutCancel(ctx), c.Config.Name, c.Config.Engine, log)
+		down := remove(context.WithoutCancel(ctx), provider, c.Config.Name, c.Config.Engine)
 		select {
 		case <-done:
-			down = Down(context.WithoutCancel(ctx), c.Config.Name, c.Config.Engine, log)
+			down = remove(context.WithoutCancel(ctx), provider, c.Config.Name, c.Config.Engine)
 		case <-time.After(20 * time.Second):
 		}
 		return errors.Join(ctx.Err(), down)
@@ -188,21 +176,8 @@ func (c *Cluster) create(ctx context.Context, provider *kind.Provider, diagnosti
 	if logsErr := provider.CollectLogs(c.Config.Name, diagnostics); logsErr == nil {
 		where = "; the node's logs are in " + diagnostics
 	}
-	down := Down(context.WithoutCancel(ctx), c.Config.Name, c.Config.Engine, log)
+	down := remove(context.WithoutCancel(ctx), provider, c.Config.Name, c.Config.Engine)
 	return errors.Join(fmt.Errorf("the kind cluster did not come up from %s: %w%s", c.Config.NodeImage, oneLine(err), where), down)
-}
-
-// seal marks the cluster as complete. It is the last step of Up: a cluster
-// without the mark was interrupted, and is never reused.
-func (c *Cluster) seal(ctx context.Context, fingerprint string) error {
-	mark := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Name: "twohop", Namespace: metav1.NamespaceSystem},
-		Data:       map[string]string{"fingerprint": fingerprint},
-	}
-	if err := c.Kube.Objects().Create(ctx, mark); err != nil {
-		return fmt.Errorf("mark the cluster as complete: %w", err)
-	}
-	return c.version(ctx)
 }
 
 func (c *Cluster) version(context.Context) error {
@@ -214,38 +189,29 @@ func (c *Cluster) version(context.Context) error {
 	return nil
 }
 
-// mismatch says why an existing cluster cannot be reused, or "" if it can.
-func (c *Cluster) mismatch(ctx context.Context, want string) string {
-	if _, err := os.Stat(c.Kubeconfig); err != nil {
-		return "its kubeconfig is gone"
-	}
-	client, err := kube.New(c.Kubeconfig)
-	if err != nil {
-		return err.Error()
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	mark, err := client.Typed.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(ctx, "twohop", metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return "its creation was interrupted"
-	case err != nil:
-		return "its API server does not answer: " + oneLine(err).Error()
-	case mark.Data["fingerprint"] != want:
-		return "its images, versions or Istio settings differ"
-	}
-	c.Kube = client
-	return ""
-}
-
 // Down removes a cluster of ours with its network and kubeconfig. One that does
-// not exist is no error.
+// not exist is no error; one that guests are in stays up, and that is a
+// *state.GuestsError.
 func Down(ctx context.Context, name, engine string, log io.Writer) error {
 	provider, err := newProvider(engine, log)
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := KubeconfigPath(name)
+	guests, err := state.KeepGuestsOut(name)
+	if err != nil {
+		names, listErr := provider.List()
+		if listErr != nil || slices.Contains(names, name) {
+			return errors.Join(err, listErr)
+		}
+		// Whoever waits for a cluster of that name loses nothing.
+	} else {
+		defer guests.Close()
+	}
+	return remove(ctx, provider, name, engine)
+}
+
+func remove(ctx context.Context, provider *kind.Provider, name, engine string) error {
+	kubeconfig, err := state.Kubeconfig(name)
 	if err != nil {
 		return err
 	}

@@ -207,31 +207,6 @@ func TestUnknownEngine(t *testing.T) {
 	}
 }
 
-// A cluster's files are in the user's cache folder, and nowhere else.
-func TestStateIsInTheCacheFolder(t *testing.T) {
-	cache := t.TempDir()
-	t.Setenv("XDG_CACHE_HOME", cache)
-	dir, err := StateDir()
-	if err != nil || dir != filepath.Join(cache, "twohop") {
-		t.Errorf("%q, %v", dir, err)
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Error(err)
-	}
-	path, err := KubeconfigPath("a")
-	if err != nil || filepath.Dir(path) != dir {
-		t.Errorf("%q, %v", path, err)
-	}
-	if other, _ := KubeconfigPath("b"); other == path {
-		t.Error("two clusters share a kubeconfig")
-	}
-	t.Setenv("XDG_CACHE_HOME", "")
-	t.Setenv("HOME", "")
-	if _, err := StateDir(); err == nil || !strings.Contains(err.Error(), "set HOME or XDG_CACHE_HOME") {
-		t.Errorf("%v", err)
-	}
-}
-
 // Nobody can share a cluster that is not there.
 func TestAttachNeedsACluster(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())

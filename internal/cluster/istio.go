@@ -16,6 +16,7 @@ import (
 
 	"twohop/internal/envoy"
 	"twohop/internal/kube"
+	"twohop/internal/state"
 )
 
 // Istio is a control plane: what istioctl installs, with which settings.
@@ -95,11 +96,10 @@ func (i Istio) install(ctx context.Context, client *kube.Client, log io.Writer) 
 	}
 	ctx, unwatch := client.UnlessStuck(ctx, IstioNamespace, "istiod")
 	defer unwatch()
-	cmd := exec.CommandContext(ctx, i.Istioctl, "install", "--skip-confirmation", "--kubeconfig", client.Kubeconfig,
-		"--readiness-timeout", ReadyTimeout.String(), "--filename", "-")
-	// Give istioctl the chance to end by itself before it is killed.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = 5 * time.Second
+	cmd, err := i.installCommand(ctx, client.Kubeconfig)
+	if err != nil {
+		return err
+	}
 	cmd.Stdin = bytes.NewReader(operator)
 	var stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = log, io.MultiWriter(log, &stderr)
@@ -110,6 +110,21 @@ func (i Istio) install(ctx context.Context, client *kube.Client, log io.Writer) 
 		return fmt.Errorf("istioctl install: %w: %s", err, lastLine(stderr.String()))
 	}
 	return nil
+}
+
+// installCommand reads an IstioOperator from its standard input.
+func (i Istio) installCommand(ctx context.Context, kubeconfig string) (*exec.Cmd, error) {
+	environment, err := state.ToolEnv()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, i.Istioctl, "install", "--skip-confirmation", "--kubeconfig", kubeconfig,
+		"--readiness-timeout", ReadyTimeout.String(), "--filename", "-")
+	cmd.Env = environment
+	// Give istioctl the chance to end by itself before it is killed.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 5 * time.Second
+	return cmd, nil
 }
 
 // explainIstio adds what istiod's pod says of itself.

@@ -40,7 +40,10 @@ func (d Definition) Render() (stages []Stage, err error) {
 	}
 	session := &check.Session{Source: inputs{}, Key: key, Claim: string(d.ID)}
 	session.Enter("setup")
-	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session})
+	// Addresses of the documentation's (RFC 5737), where a cluster has its own.
+	cast := &check.T{PartnerService: "192.0.2.1"}
+	cast.Partner.IP = "192.0.2.2"
+	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session, cast: cast})
 	set := editor.Baseline
 	for _, s := range []struct {
 		name       string

@@ -1,14 +1,11 @@
 package images
 
 import (
-	"context"
 	"errors"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"twohop/internal/engine"
 )
@@ -18,9 +15,22 @@ var unreachable = regexp.MustCompile(`(?i)dial tcp|i/o timeout|no such host|conn
 
 var diskFull = regexp.MustCompile(`(?i)no space left on device|disk quota exceeded`)
 
+// compilerError matches a line of a compiler: file:line:column: message.
+var compilerError = regexp.MustCompile(`^\S+\.go:\d+(:\d+)?: `)
+
+// compileError is a failed `go build`: the first line that says why. What else
+// it writes is names of packages that do compile, and what follows from the first.
+type compileError struct {
+	line string
+	err  error
+}
+
+func (e *compileError) Error() string { return e.line }
+func (e *compileError) Unwrap() error { return e.err }
+
 // classify turns a failed step into one sentence on what is wrong and what to
-// do, where the cause is known from what the command wrote.
-func classify(err error) error {
+// do, where the cause is known from what the command wrote. log has all of it.
+func classify(err error, log string) error {
 	var usage *engine.UsageError
 	var environment *engine.EnvironmentError
 	// Without the steps that wrap it: its sentence says where.
@@ -31,13 +41,16 @@ func classify(err error) error {
 		return environment
 	}
 	text := err.Error()
+	if compile := (*compileError)(nil); errors.As(err, &compile) {
+		text = compile.err.Error() + compile.line
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), diskFull.MatchString(text):
 		return &engine.EnvironmentError{What: "the disk is full", Do: "make room (`make clean` removes this project's images, `go clean -cache` Go's) and run again", Err: telling(err, diskFull)}
 	case unreachable.MatchString(text):
 		return &engine.EnvironmentError{What: "a package registry does not answer", Do: "see that this machine reaches the Go module proxy (GOPROXY), the Python index (PIP_INDEX_URL) and a Debian mirror, then run again; what is done already is kept", Err: telling(err, unreachable)}
 	}
-	return &engine.EnvironmentError{What: "the images could not be made", Do: "read the log for the first error and run again; what is done already is kept", Err: err}
+	return &engine.EnvironmentError{What: "the images could not be made", Do: "read " + log + " and run again; what is done already is kept", Err: err}
 }
 
 // telling is the line of a failed command's output that says why, in the place
@@ -61,23 +74,6 @@ func notAnswering(what, variable string, err error) error {
 	return &engine.EnvironmentError{
 		What: what + " does not answer", Err: telling(err, unreachable),
 		Do: "see that this machine reaches it, or set " + variable + ", then run again; what is done already is kept",
-	}
-}
-
-// waitLock waits for a lock that another process holds.
-func waitLock(ctx context.Context, f *os.File) error {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-tick.C:
-		}
 	}
 }
 

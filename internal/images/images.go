@@ -8,14 +8,12 @@ package images
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"syscall"
 
 	"twohop/internal/engine"
+	"twohop/internal/state"
 )
 
 // The lanes. Auto is a wish, never a result.
@@ -49,6 +47,9 @@ type Set struct {
 	// Digests maps each image's name to its digest, and "envoy" to the
 	// SHA-256 of the program in the source lane.
 	Digests map[string]string
+	// ByTag are the images that were pulled by tag (official lane): Digests says
+	// what was got, and nobody said what it should be.
+	ByTag []string
 }
 
 // Options of Ensure.
@@ -61,7 +62,8 @@ type Options struct {
 	Registry  string
 	Root      string // the repository; empty: found from the working directory upwards
 	NoInstall bool   // never install a package
-	// LogFile gets the full output of every command; empty: none is kept.
+	// LogFile gets the full output of every command; empty: a file in the cache
+	// folder does, and stays there only if Ensure fails.
 	LogFile string
 	// Log gets one line for each thing worth saying.
 	Log func(format string, args ...any)
@@ -86,8 +88,9 @@ func Ensure(ctx context.Context, eng *engine.Engine, o Options) (*Set, error) {
 		if cause := context.Cause(ctx); cause != nil {
 			return nil, cause
 		}
-		return nil, classify(err)
+		return nil, classify(err, s.logFile)
 	}
+	s.ok = true
 	return set, nil
 }
 
@@ -109,41 +112,6 @@ const prefix = "localhost/twohop/"
 // containerPrefix is what every build container of ours is named under.
 const containerPrefix = "twohop-build-"
 
-// Remove removes all that Ensure and engine.Detect left: images, host
-// programs, notes. It does not touch Go's own caches or installed packages.
-func Remove(ctx context.Context, eng *engine.Engine) error {
-	var errs []error
-	if out, err := eng.Output(ctx, "ps", "-a", "--format", "{{.Names}}"); err != nil {
-		errs = append(errs, err)
-	} else {
-		for _, name := range strings.Fields(string(out)) {
-			if strings.HasPrefix(name, containerPrefix) {
-				errs = append(errs, removeContainer(ctx, eng, name))
-			}
-		}
-	}
-	out, err := eng.Output(ctx, "images", "--format", "{{.Repository}}:{{.Tag}}")
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	var ours []string
-	for _, ref := range strings.Fields(string(out)) {
-		if strings.HasPrefix(ref, prefix) {
-			ours = append(ours, ref)
-		}
-	}
-	if len(ours) > 0 {
-		_, err := eng.Output(ctx, append([]string{"image", "rm"}, ours...)...)
-		errs = append(errs, err)
-	}
-	errs = append(errs, engine.RemoveTraces())
-	cache, err := cacheDir()
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	return errors.Join(append(errs, os.RemoveAll(cache))...)
-}
-
 // session is one call of Ensure.
 type session struct {
 	o        Options
@@ -152,7 +120,9 @@ type session struct {
 	root     string // the repository
 	cache    string // host programs, by hash
 	work     string // removed at the end
-	lock     *os.File
+	lock     state.Hold
+	logFile  string
+	ok       bool
 	journal  *journal
 }
 
@@ -169,14 +139,15 @@ func newSession(eng *engine.Engine, o Options) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return nil, &engine.EnvironmentError{What: "cannot make the cache folder " + cache, Do: "make room there or set XDG_CACHE_HOME", Err: err}
+	logFile := o.LogFile
+	if logFile == "" {
+		logFile = filepath.Join(cache, fmt.Sprintf("images-%d.log", os.Getpid()))
 	}
-	j, err := newJournal(o)
+	j, err := newJournal(o, logFile)
 	if err != nil {
 		return nil, err
 	}
-	return &session{o: o, eng: eng, versions: versions, root: root, cache: cache, journal: j}, nil
+	return &session{o: o, eng: eng, versions: versions, root: root, cache: cache, journal: j, logFile: logFile}, nil
 }
 
 func (s *session) say(format string, args ...any) { s.journal.say(format, args...) }
@@ -189,6 +160,9 @@ func (s *session) close() {
 		_ = s.lock.Close() // releases the lock
 	}
 	s.journal.close()
+	if s.ok && s.o.LogFile == "" {
+		_ = os.Remove(s.logFile)
+	}
 }
 
 // begin is called before anything is built: one build at a time, and nothing
@@ -197,43 +171,19 @@ func (s *session) begin(ctx context.Context) error {
 	if s.work != "" {
 		return nil
 	}
-	lock, err := os.OpenFile(filepath.Join(s.cache, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
+	var err error
+	if s.lock, err = state.HoldBuild(ctx, s.say); err != nil {
 		return err
-	}
-	s.lock = lock
-	if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		s.say("images: another run is building them; waiting for it")
-		if err := waitLock(ctx, lock); err != nil {
-			return err
-		}
 	}
 	work := filepath.Join(s.cache, "work")
 	if err := os.RemoveAll(work); err != nil {
 		return fmt.Errorf("removing what an earlier build left: %w", err)
 	}
-	if out, err := s.eng.Output(ctx, "ps", "-a", "--format", "{{.Names}}"); err == nil {
-		for _, name := range strings.Fields(string(out)) {
-			if strings.HasPrefix(name, containerPrefix) {
-				if err := removeContainer(ctx, s.eng, name); err != nil {
-					return err
-				}
-			}
-		}
+	if err := removeBuildContainers(ctx, s.eng); err != nil {
+		return err
 	}
 	s.work = work
 	return os.MkdirAll(work, 0o755)
-}
-
-// removeContainer kills a container and removes it with its volumes. What runs
-// in a build container has nothing to say goodbye to.
-func removeContainer(ctx context.Context, eng *engine.Engine, name string) error {
-	args := []string{"rm", "-f", "-v"}
-	if eng.Name == engine.Podman {
-		args = append(args, "--time", "0") // docker does not wait either
-	}
-	_, err := eng.Output(ctx, append(args, name)...)
-	return err
 }
 
 // ownContainer makes sure that a container of a build is gone when ctx ends,
@@ -248,11 +198,11 @@ func (s *session) ownContainer(ctx context.Context, name string) (done func()) {
 }
 
 func cacheDir() (string, error) {
-	dir, err := os.UserCacheDir()
+	dir, err := state.Dir()
 	if err != nil {
-		return "", &engine.EnvironmentError{What: "there is no folder for caches", Do: "set HOME or XDG_CACHE_HOME", Err: err}
+		return "", &engine.EnvironmentError{What: "the folder for caches cannot be used", Do: "make room there, or set HOME or XDG_CACHE_HOME", Err: err}
 	}
-	return filepath.Join(dir, "twohop"), nil
+	return dir, nil
 }
 
 // findRoot finds the repository: the folder that holds versions.env and images/go.mod.

@@ -78,7 +78,7 @@ func TestRegistryURL(t *testing.T) {
 }
 
 func TestParseVersions(t *testing.T) {
-	full := "# pins\nK8S_VERSION=v1.36.1\nISTIO_VERSION=1.31\nISTIO_REVISION=v0.0.0-1-abc\nKIND_VERSION=v0.33.0\nENVOY_VERSION=1.39.3\nDEBIAN_SUITE=bookworm\n" +
+	full := "# pins\nK8S_VERSION=v1.36.1\nISTIO_VERSION=1.31\nISTIO_REVISION=v0.0.0-1-abc\nKIND_VERSION=v0.33.0\nENVOY_VERSION=1.39.3\nENVOY_WHEEL_SHA256=" + strings.Repeat("0a", 32) + "\nDEBIAN_SUITE=bookworm\nOFFICIAL_K8S_VERSION=v1.36.4\n" +
 		"OFFICIAL_ISTIO_VERSION=1.30.0\nOFFICIAL_ISTIO_HUB=docker.io/istio\nOFFICIAL_CURL_VERSION=8.17.0\nOFFICIAL_NGINX_VERSION=1.28.0\n"
 	v, err := parseVersions(full)
 	if err != nil || v["ENVOY_VERSION"] != "1.39.3" {
@@ -86,6 +86,7 @@ func TestParseVersions(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"a pin is missing": strings.Replace(full, "ENVOY_VERSION=1.39.3\n", "", 1),
+		"no hash":          strings.Replace(full, "_SHA256=0a", "_SHA256=", 1),
 		"an empty pin":     strings.Replace(full, "=1.39.3", "=", 1),
 		"shell":            full + "export X=1\n",
 		"quotes":           full + "X=\"1\"\n",
@@ -254,14 +255,14 @@ func TestClassify(t *testing.T) {
 		"preload: write /x: no space left on device":                                  "the disk is full",
 		"control-plane image: COPY failed":                                            "the images could not be made",
 	} {
-		err := classify(errors.New(text))
+		err := classify(errors.New(text), "/the/log")
 		var environment *engine.EnvironmentError
 		if !errors.As(err, &environment) || environment.What != want || environment.Do == "" {
 			t.Errorf("%q becomes %v, want %q and what to do", text, err, want)
 		}
 	}
 	usage := &engine.UsageError{What: "x"}
-	if got := classify(usage); got != error(usage) {
+	if got := classify(usage, "/the/log"); got != error(usage) {
 		t.Errorf("a usage error becomes %v", got)
 	}
 }

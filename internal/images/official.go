@@ -12,9 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"twohop/internal/engine"
 )
@@ -27,14 +24,6 @@ const (
 	needOfficialWork   = 1 << 30
 )
 
-const (
-	// pullWithin bounds one pull. kindest/node is 350 MB: 0.4 MB/s will do.
-	pullWithin = 15 * time.Minute
-	// firstPullWithin bounds the first pull where the registry did not answer us:
-	// the engine may have a mirror or a proxy of its own, but then it shows soon.
-	firstPullWithin = 2 * time.Minute
-)
-
 // upstreamEnvoyLabel is on a proxy image that holds upstream Envoy in the
 // place of Istio's build: "true". Istio's own images do not have it.
 const upstreamEnvoyLabel = "twohop.upstream-envoy"
@@ -44,6 +33,7 @@ type officialImage struct {
 	name     string // as the cluster knows it: docker.io/istio/pilot:1.30.0
 	host     string // as the host pulls it; another than name if a registry stands in
 	variable string // what chose its tag
+	pin      string // the digest that it must have; empty: any
 
 	id     string // the engine's, once it is there
 	digest string // the registry's, once it is there
@@ -65,11 +55,12 @@ func (o officialImages) inNode() []*officialImage {
 	return []*officialImage{o.client, o.partner, o.proxy, o.pilot}
 }
 
-// officialNames says what the lane pulls for an Istio and a Kubernetes.
-func officialNames(v Versions, istio, k8s, registry string) officialImages {
+// officialNames says what the lane pulls for an Istio and a Kubernetes. pins are
+// digests by image name: a registry that stands in has to serve the same.
+func officialNames(v Versions, pins map[string]string, istio, k8s, registry string) officialImages {
 	image := func(repository, tag, variable string) *officialImage {
 		name := repository + ":" + tag
-		return &officialImage{name: name, host: standIn(name, registry), variable: variable + "=" + tag}
+		return &officialImage{name: name, host: standIn(name, registry), variable: variable + "=" + tag, pin: pins[name]}
 	}
 	hub := v["OFFICIAL_ISTIO_HUB"]
 	return officialImages{
@@ -80,6 +71,20 @@ func officialNames(v Versions, istio, k8s, registry string) officialImages {
 		pilot:    image(hub+"/pilot", istio, "ISTIO_VERSION"),
 		node:     image("docker.io/kindest/node", k8s, "K8S_VERSION"),
 	}
+}
+
+// repository is the image's name on the host without its tag.
+func (i *officialImage) repository() string { return i.host[:strings.LastIndex(i.host, ":")] }
+
+// byTag are the names of images that are not pinned by digest.
+func (o officialImages) byTag() []string {
+	var names []string
+	for _, image := range o.all() {
+		if image.pin == "" {
+			names = append(names, image.name)
+		}
+	}
+	return names
 }
 
 // standIn puts a registry in the place of the one that a name begins with.
@@ -109,7 +114,11 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 	if r := s.o.Registry; r != "" && !standInName.MatchString(r) {
 		return nil, &engine.UsageError{What: fmt.Sprintf("REGISTRY=%q is not a registry such as 127.0.0.1:5000 or mirror.example/proxy", r)}
 	}
-	images := officialNames(s.versions, istio, k8s, s.o.Registry)
+	pins, err := s.versions.digests()
+	if err != nil {
+		return nil, err
+	}
+	images := officialNames(s.versions, pins, istio, k8s, s.o.Registry)
 	missing, err := s.look(ctx, images.all())
 	if err != nil {
 		return nil, err
@@ -127,7 +136,7 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 		Lane: Official, Node: node, KubernetesVersion: k8s,
 		ClientImage: images.client.name, PartnerImage: images.partner.name,
 		Istioctl: filepath.Join(programs, "istioctl"), Kubectl: filepath.Join(programs, "kubectl"),
-		UpstreamEnvoy: images.proxy.labels[upstreamEnvoyLabel] == "true",
+		UpstreamEnvoy: images.proxy.labels[upstreamEnvoyLabel] == "true", ByTag: images.byTag(),
 	}
 	set.Istio.Hub, set.Istio.Tag, set.Istio.Version = s.versions["OFFICIAL_ISTIO_HUB"], istio, istio
 
@@ -164,7 +173,7 @@ func (s *session) officialPlan(images officialImages) (node, programs string, er
 const preloadScript = "official/preload.sh"
 
 // look fills in what the engine knows of the images, and returns those that it
-// does not have.
+// does not have, or has with another digest than the pinned one.
 func (s *session) look(ctx context.Context, images []*officialImage) ([]*officialImage, error) {
 	var missing []*officialImage
 	for _, image := range images {
@@ -172,6 +181,9 @@ func (s *session) look(ctx context.Context, images []*officialImage) ([]*officia
 		if err == nil {
 			if err := image.parse(out); err != nil {
 				return nil, err
+			}
+			if image.pin != "" && image.digest != image.pin {
+				missing = append(missing, image)
 			}
 			continue
 		}
@@ -199,122 +211,16 @@ func (i *officialImage) parse(inspect []byte) error {
 	i.id, i.labels = all[0].ID, all[0].Config.Labels
 	// An image that was built here and not pulled has no digest of a registry.
 	i.digest = i.id
-	repository := i.host[:strings.LastIndex(i.host, ":")]
 	slices.Sort(all[0].RepoDigests)
-	for _, ref := range all[0].RepoDigests {
+	for _, ref := range slices.Backward(all[0].RepoDigests) {
 		name, digest, ok := strings.Cut(ref, "@")
-		// docker shortens names: docker.io/library/nginx is nginx.
-		if ok && strings.HasSuffix(repository, name) {
+		// docker shortens names: docker.io/library/nginx is nginx. There can be two,
+		// that of the list of platforms and that of this platform's image.
+		if ok && strings.HasSuffix(i.repository(), name) && i.digest != i.pin {
 			i.digest = digest
-			break
 		}
 	}
 	return nil
-}
-
-// pullAll pulls what is missing, and looks at everything again: another run
-// may have pulled it in the meantime.
-func (s *session) pullAll(ctx context.Context, all, missing []*officialImage) error {
-	if err := s.begin(ctx); err != nil {
-		return err
-	}
-	if err := s.checkSpace(ctx, needOfficialWork, needOfficialEngine); err != nil {
-		return err
-	}
-	missing, err := s.look(ctx, missing)
-	if err != nil || len(missing) == 0 {
-		return err
-	}
-	s.journal.watch()
-	within := pullWithin
-	registry := registryOf(missing[0].host)
-	ask, cancel := context.WithTimeout(ctx, registryWithin)
-	if err := registryAnswers(ask, registryURL(registry)); err != nil && ctx.Err() == nil {
-		within = firstPullWithin
-		s.say("images: %s does not answer this program within %s (%v); leaving it to %s for %s", registry, registryWithin, err, s.eng.Name, within)
-	}
-	cancel()
-	if err := s.pull(ctx, missing[0], within); err != nil {
-		return err
-	}
-	if missing[0] == all[0] { // the client, which has a shell's tools
-		if err := s.privileged(ctx, missing[0].host); err != nil {
-			return err
-		}
-	}
-	g, pulls := errgroup.WithContext(ctx)
-	g.SetLimit(3)
-	for _, image := range missing[1:] {
-		g.Go(func() error { return s.pull(pulls, image, pullWithin) })
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	missing, err = s.look(ctx, all)
-	if err == nil && len(missing) > 0 {
-		err = fmt.Errorf("%s pulled %s, and does not have it", s.eng.Name, missing[0].host)
-	}
-	return err
-}
-
-func (s *session) pull(ctx context.Context, image *officialImage, within time.Duration) error {
-	return s.journal.step("pull "+image.host, func(st *step) error {
-		args := []string{"pull"}
-		if s.eng.Name == engine.Podman && isLoopback(registryOf(image.host)) {
-			args = append(args, "--tls-verify=false") // docker does so by itself
-		}
-		bounded, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("not done within %s", within))
-		defer cancel()
-		err := st.run(s.engineCommand(bounded, append(args, image.host)...), nil)
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case bounded.Err() != nil:
-			err = context.Cause(bounded)
-		}
-		return pullError(image, err)
-	})
-}
-
-var (
-	notThere  = regexp.MustCompile(`(?i)manifest unknown|: not found|name unknown|not known to registry|repository does not exist|access to the resource is denied|no such manifest`)
-	rateLimit = regexp.MustCompile(`(?i)toomanyrequests|too many requests|rate limit`)
-	needLogin = regexp.MustCompile(`(?i)unauthorized|authentication required|no basic auth`)
-	plainHTTP = regexp.MustCompile(`(?i)server gave HTTP response to HTTPS client`)
-	late      = regexp.MustCompile(`^not done within |(?i)context deadline exceeded|client\.timeout`)
-)
-
-// pullError says in one sentence why an image could not be pulled.
-func pullError(image *officialImage, err error) error {
-	text := err.Error()
-	registry := registryOf(image.host)
-	cause := errors.New(lastPart(text))
-	const orElse = "set REGISTRY to one that stands in for docker.io, or IMAGES=source to build everything from package registries"
-	switch {
-	case diskFull.MatchString(text):
-		return err // classify knows
-	case rateLimit.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " lets nobody pull " + image.host + " for now (its rate limit)", Do: "log in to it, wait, or " + orElse, Err: cause}
-	case notThere.MatchString(text):
-		return &engine.UsageError{What: fmt.Sprintf("%s has no image %s: see that %s is a version that was released (%s)", registry, image.host, image.variable, lastPart(text))}
-	case needLogin.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " wants a login for " + image.host, Do: "log in to it, or " + orElse, Err: cause}
-	case plainHTTP.MatchString(text):
-		return &engine.EnvironmentError{What: registry + " speaks plain HTTP, which is used on loopback only", Do: "give it TLS, or make the engine trust it", Err: cause}
-	case unreachable.MatchString(text), late.MatchString(text):
-		return &engine.EnvironmentError{What: "the container registry " + registry + " does not answer, or not to the end", Do: "see that this machine reaches it, " + orElse, Err: cause}
-	}
-	return &engine.EnvironmentError{What: image.host + " could not be pulled", Do: "read the log, or " + orElse, Err: cause}
-}
-
-// lastPart is the end of an error that repeats several lines.
-func lastPart(text string) string {
-	if i := strings.LastIndex(text, " / "); i >= 0 {
-		text = text[i+len(" / "):]
-	}
-	return strings.TrimPrefix(strings.TrimSpace(text), "Error: ")
 }
 
 // buildOfficial takes the host programs out of the images and derives the node.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 )
 
 var officialPins = Versions{
-	"K8S_VERSION": "v1.36.1", "ISTIO_VERSION": "1.31", "OFFICIAL_ISTIO_VERSION": "1.30.0",
+	"K8S_VERSION": "v1.35.0", "OFFICIAL_K8S_VERSION": "v1.36.1", "ISTIO_VERSION": "1.31", "OFFICIAL_ISTIO_VERSION": "1.30.0",
 	"OFFICIAL_ISTIO_HUB": "docker.io/istio", "OFFICIAL_CURL_VERSION": "8.17.0", "OFFICIAL_NGINX_VERSION": "1.28.0",
 }
 
@@ -81,14 +82,14 @@ func TestOfficialNames(t *testing.T) {
 		}
 		return list
 	}
-	direct := officialNames(officialPins, "1.30.0", "v1.36.1", "")
+	direct := officialNames(officialPins, nil, "1.30.0", "v1.36.1", "")
 	if diff := cmp.Diff([]string{
 		"docker.io/curlimages/curl:8.17.0", "docker.io/istio/istioctl:1.30.0", "docker.io/library/nginx:1.28.0",
 		"docker.io/istio/proxyv2:1.30.0", "docker.io/istio/pilot:1.30.0", "docker.io/kindest/node:v1.36.1",
 	}, hosts(direct)); diff != "" {
 		t.Error(diff)
 	}
-	mirrored := officialNames(officialPins, "1.30.0", "v1.36.1", "mirror.example:8443/hub")
+	mirrored := officialNames(officialPins, nil, "1.30.0", "v1.36.1", "mirror.example:8443/hub")
 	if diff := cmp.Diff("mirror.example:8443/hub/istio/pilot:1.30.0", mirrored.pilot.host); diff != "" {
 		t.Error(diff)
 	}
@@ -113,6 +114,12 @@ func TestParseImageInspect(t *testing.T) {
 		host, text string
 		want       officialImage
 	}{
+		"podman, pinned to the list of platforms": {"docker.io/istio/proxyv2:1.30.0",
+			`[{"Id":"aa","RepoDigests":["docker.io/istio/proxyv2@sha256:1","docker.io/istio/proxyv2@sha256:2","docker.io/istio/proxyv2@sha256:3"],"Config":{}}]`,
+			officialImage{id: "aa", digest: "sha256:2", pin: "sha256:2"}},
+		"pinned to another": {"docker.io/istio/proxyv2:1.30.0",
+			`[{"Id":"aa","RepoDigests":["docker.io/istio/proxyv2@sha256:1","docker.io/else/proxyv2@sha256:2"],"Config":{}}]`,
+			officialImage{id: "aa", digest: "sha256:1", pin: "sha256:2"}},
 		"podman": {"docker.io/istio/proxyv2:1.30.0",
 			`[{"Id":"aa","RepoDigests":["docker.io/istio/proxyv2@sha256:2","docker.io/istio/proxyv2@sha256:1"],"Config":{"Labels":{"a":"b"}}}]`,
 			officialImage{id: "aa", digest: "sha256:1", labels: map[string]string{"a": "b"}}},
@@ -125,7 +132,7 @@ func TestParseImageInspect(t *testing.T) {
 		"built here": {"docker.io/kindest/node:v1.36.1", `[{"Id":"aa","RepoDigests":[]}]`, officialImage{id: "aa", digest: "aa"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := &officialImage{host: tc.host}
+			got := &officialImage{host: tc.host, pin: tc.want.pin}
 			if err := got.parse([]byte(tc.text)); err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +150,12 @@ func TestParseImageInspect(t *testing.T) {
 }
 
 func TestPullError(t *testing.T) {
-	image := officialNames(officialPins, "1.99.0", "v1.36.1", "").pilot
+	image := officialNames(officialPins, nil, "1.99.0", "v1.36.1", "").pilot
+	gone := officialNames(officialPins, map[string]string{image.name: "sha256:1"}, "1.99.0", "v1.36.1", "").pilot
+	err := pullError(gone, "/the/log", errors.New("podman: exit status 125: manifest unknown"))
+	if err == nil || !strings.Contains(err.Error(), "docker.io has no docker.io/istio/pilot:1.99.0 of the pinned digest sha256:1") {
+		t.Errorf("a pinned digest that is not there: %v", err)
+	}
 	for text, want := range map[string]string{
 		"podman: exit status 125: Error: initializing source docker://istio/pilot:1.99.0: reading manifest 1.99.0 in docker.io/istio/pilot: manifest unknown: manifest unknown":                              "docker.io has no image docker.io/istio/pilot:1.99.0: see that ISTIO_VERSION=1.99.0 is a version that was released",
 		"docker: exit status 1: Error response from daemon: manifest for istio/pilot:1.99.0 not found: manifest unknown: manifest unknown":                                                                   "docker.io has no image",
@@ -153,9 +165,9 @@ func TestPullError(t *testing.T) {
 		"podman: exit status 125: Error: pinging container registry x: Get \"https://x/v2/\": http: server gave HTTP response to HTTPS client":                                                               "plain HTTP, which is used on loopback only",
 		"podman: exit status 125: pinging container registry docker.io: Get \"https://registry-1.docker.io/v2/\": dial tcp 1.2.3.4: i/o timeout":                                                             "the container registry docker.io does not answer",
 		"not done within 2m0s":                   "the container registry docker.io does not answer",
-		"podman: exit status 125: what is this?": "could not be pulled",
+		"podman: exit status 125: what is this?": "could not be pulled (podman: exit status 125: what is this?): read /the/log",
 	} {
-		err := pullError(image, errors.New(text))
+		err := pullError(image, "/the/log", errors.New(text))
 		var usage *engine.UsageError
 		var environment *engine.EnvironmentError
 		if !strings.Contains(err.Error(), want) || !errors.As(err, &usage) && !errors.As(err, &environment) {
@@ -191,10 +203,11 @@ case "$1 $2" in
 version*) echo 5.0 ;;
 "image inspect") shift; last=""; for a in "$@"; do last=$a; done
 	f=$STATE/has-$(name "$last"); [ -e "$f" ] || { echo "no such image" >&2; exit 1; }
-	case "$*" in *Labels*) cat "$f" ;; *) echo "[{\"Id\":\"id-$(name "$last")\"}]" ;; esac ;;
+	case "$*" in *Labels*) cat "$f" ;; *) echo "[{\"Id\":\"id-$(name "$last")\",\"RepoDigests\":[\"${last%:*}@$(cat "$f")\"]}]" ;; esac ;;
 pull*) last=""; for a in "$@"; do last=$a; done
 	case "$last" in *1.99.0) echo "manifest unknown: manifest unknown" >&2; exit 125 ;; esac
-	: >"$STATE/has-$(name "$last")" ;;
+	echo "sha256:of-the-tag" >"$STATE/has-$(name "$last")" ;;
+tag*) echo "${LIE:-${2#*@}}" >"$STATE/has-$(name "$3")" ;;
 cp*) printf '#!/bin/sh\necho ok\n' >"$3"; chmod +x "$3" ;;
 save*) : >"$3" ;;
 run*) printf '%s sha256:1\n' docker.io/curlimages/curl:8.17.0 docker.io/library/nginx:1.28.0 docker.io/istio/proxyv2:1.30.0 docker.io/istio/pilot:1.30.0 ;;
@@ -227,13 +240,52 @@ func newSet(t *testing.T, state, istio string) (*Set, string, error) {
 	return set, string(text), err
 }
 
+const nodeDigest = "sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed"
+
+// An image of another digest than the pinned one is pulled again, and refused
+// if it still is another.
+func TestPinnedDigestIsVerified(t *testing.T) {
+	state := t.TempDir()
+	if _, _, err := newSet(t, state, ""); err != nil {
+		t.Fatal(err)
+	}
+	node := filepath.Join(state, "has-127.0.0.1_1_kindest_node_v1.36.4")
+	overwrite := func() {
+		t.Helper()
+		if !fileExists(node) {
+			t.Fatalf("no %s", node)
+		}
+		if err := os.WriteFile(node, []byte("sha256:another\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	overwrite()
+	if _, told, err := newSet(t, state, ""); err != nil || !strings.Contains(told, "\npull 127.0.0.1:1/kindest/node@"+nodeDigest) {
+		t.Errorf("an image under the tag that is not the pinned one is not replaced: %v\n%s", err, told)
+	}
+	overwrite()
+	t.Setenv("LIE", "sha256:another")
+	_, _, err := newSet(t, state, "")
+	var environment *engine.EnvironmentError
+	if !errors.As(err, &environment) || !strings.Contains(err.Error(), "127.0.0.1:1/kindest/node:v1.36.4 has the digest sha256:another, and "+nodeDigest+" is pinned") {
+		t.Errorf("%v", err)
+	}
+	// Istio's images are pinned if somebody says how.
+	t.Setenv("OFFICIAL_DIGEST_NODE_1_36", "none")
+	t.Setenv("OFFICIAL_DIGEST_PILOT", "docker.io/istio/pilot:1.30.0@"+nodeDigest)
+	_, _, err = newSet(t, state, "")
+	if !errors.As(err, &environment) || !strings.Contains(err.Error(), "127.0.0.1:1/istio/pilot:1.30.0 has the digest sha256:another") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestOfficialLane(t *testing.T) {
 	state := t.TempDir()
 	set, told, err := newSet(t, state, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if set.Istio.Hub != "docker.io/istio" || set.Istio.Tag != "1.30.0" || set.KubernetesVersion != "v1.36.1" || set.UpstreamEnvoy {
+	if set.Istio.Hub != "docker.io/istio" || set.Istio.Tag != "1.30.0" || set.KubernetesVersion != "v1.36.4" || set.UpstreamEnvoy {
 		t.Errorf("%+v", set)
 	}
 	if !strings.HasPrefix(set.Node, prefix+"node-official:") || !fileExists(set.Istioctl) || !fileExists(set.Kubectl) {
@@ -244,6 +296,12 @@ func TestOfficialLane(t *testing.T) {
 	}
 	if n := strings.Count(told, "\npull "); n != 6 {
 		t.Errorf("%d pulls, want 6:\n%s", n, told)
+	}
+	if want := "\npull 127.0.0.1:1/kindest/node@sha256:099e0493"; !strings.Contains(told, want) || strings.Contains(told, "pull 127.0.0.1:1/kindest/node:") {
+		t.Errorf("the node is not pulled by its digest:\n%s", told)
+	}
+	if set.Digests["docker.io/kindest/node:v1.36.4"] != nodeDigest || len(set.ByTag) != 5 || slices.Contains(set.ByTag, "docker.io/kindest/node:v1.36.4") {
+		t.Errorf("digests %v; by tag only: %v", set.Digests, set.ByTag)
 	}
 	if left, err := filepath.Glob(filepath.Join(state, "cache/twohop/work/*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)

@@ -37,19 +37,15 @@ type step struct {
 	start time.Time
 }
 
-func newJournal(o Options) (*journal, error) {
-	j := &journal{log: o.Log, live: o.Live, start: time.Now()}
-	if o.LogFile != "" {
-		if err := os.MkdirAll(filepath.Dir(o.LogFile), 0o755); err != nil {
-			return nil, err
-		}
-		f, err := os.OpenFile(o.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		j.file = f
+func newJournal(o Options, logFile string) (*journal, error) {
+	if err := os.MkdirAll(filepath.Dir(logFile), 0o755); err != nil {
+		return nil, err
 	}
-	return j, nil
+	f, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	return &journal{log: o.Log, live: o.Live, file: f, start: time.Now()}, nil
 }
 
 // watch starts telling how far the steps are, until close.

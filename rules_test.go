@@ -100,7 +100,7 @@ func TestNoReadingRoomDependsOnAWritingOne(t *testing.T) {
 
 // Each room of the module is said to read or to write, or it wires them together.
 func TestEveryRoomHasAKind(t *testing.T) {
-	wiring := []string{"cmd/twohop", "internal/observe/live", "internal/observe/live/livetest", "internal/runconfig", "internal/mutant", "internal/replay/record", "docs", "scripts", "scripts/newclaim", module}
+	wiring := []string{"cmd/twohop", "internal/observe/live", "internal/observe/live/livetest", "internal/runconfig", "internal/mutant", "internal/replay/record", "internal/state", "docs", "scripts", "scripts/newclaim", module}
 	for name := range rooms(t) {
 		if !slices.Contains(slices.Concat(reads, writes, wiring), name) && !strings.HasPrefix(name, "images/") {
 			t.Errorf("does %s read or write? Add it to the list", name)

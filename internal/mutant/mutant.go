@@ -2,7 +2,8 @@
 // planted, one at a time, in what the claims rest on, and the claims that have to
 // turn then, each for the reason that was planted. A claim that stays as expected
 // on a broken subject, or turns for another reason, is a defect of the claim. The
-// package is a list and its bookkeeping; the suite plants and judges.
+// package is a list and its bookkeeping: it judges nothing and opens no connection;
+// the suite plants and judges.
 package mutant
 
 import (

@@ -1,5 +1,6 @@
 // Record packs a finished run into a recording for tests: go run
-// ./internal/replay/record RUN ARCHIVE [CLAIM...]. "make record" calls it.
+// ./internal/replay/record RUN ARCHIVE [CLAIM...]. "make record" calls it. It knows
+// only files, and no cluster.
 package main
 
 import (

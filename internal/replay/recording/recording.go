@@ -3,6 +3,7 @@
 // without a disk. It keeps what was observed and what was said of it, and leaves
 // out what is rendered from these; of the logs it keeps the lines that a check may
 // read. So a recording is no run: verify-run refuses the gaps.
+// The package judges nothing and knows no cluster.
 package recording
 
 import (

@@ -1,6 +1,7 @@
 // Package livetest is the reading side of a cluster in memory, for unit tests of
 // what observes one: pods whose logs a test writes, ports that a test serves,
-// and commands that a test answers. It has what live.Cluster asks for.
+// and commands that a test answers. It has what live.Cluster asks for, and must not
+// import anything of the project.
 package livetest
 
 import (

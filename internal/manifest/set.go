@@ -79,12 +79,11 @@ func (s *Set) Clone() *Set {
 	return c
 }
 
-// Put adds an object, or replaces the one of its name.
+// Put adds an object, or replaces the one of its name. It is then the last in the
+// order: what was edited first is applied first.
 func (s *Set) Put(o k8s.Object) {
 	k := KeyOf(o)
-	if _, ok := s.objects[k]; !ok {
-		s.order = append(s.order, k)
-	}
+	s.order = append(slices.DeleteFunc(s.order, func(other Key) bool { return other == k }), k)
 	s.objects[k] = o.DeepCopyObject().(k8s.Object)
 }
 

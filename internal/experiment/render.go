@@ -40,7 +40,7 @@ func (d Definition) Render() (stages []Stage, err error) {
 	}
 	session := &check.Session{Source: inputs{}, Key: key, Claim: string(d.ID)}
 	session.Enter("setup")
-	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session})
+	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session, material: newMaterial(editor)})
 	set := editor.Baseline
 	for _, s := range []struct {
 		name       string

@@ -151,10 +151,10 @@ func host(ip string, port int) string {
 
 // istiod lists what the API server holds of what the lab has written.
 func (w *world) istiod(out http.ResponseWriter, _ *http.Request) {
-	w.written.mu.Lock()
-	defer w.written.mu.Unlock()
+	w.pending.mu.Lock()
+	defer w.pending.mu.Unlock()
 	list := []any{}
-	for k := range w.written.versions {
+	for k := range w.pending.versions {
 		like, err := named(manifest.Key(k))
 		if err != nil {
 			http.Error(out, err.Error(), http.StatusInternalServerError)

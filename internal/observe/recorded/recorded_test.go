@@ -33,7 +33,7 @@ func mismatch(t *testing.T, err error, says string) {
 }
 
 func recording() *Source {
-	s := New()
+	s := New(map[string]*observe.LogFile{})
 	s.Entries[first] = Entry{Question: observe.Get{Path: "/a"}.Key(), Raw: []byte("raw"), Path: "evidence/a", Took: time.Second,
 		Windows: []observe.Window{{Role: subject.Gateway, Log: "logs/g", From: 0, To: 1}}}
 	s.Entries[second] = Entry{Question: observe.Get{Path: "/b"}.Key(), Raw: []byte("half"), Error: "30ms went by"}
@@ -78,7 +78,7 @@ func TestLines(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New()
+	s := New(map[string]*observe.LogFile{})
 	s.Logs["logs/g"] = log
 	window := observe.Window{Role: subject.Gateway, Log: "logs/g", From: 0, To: 2, Flush: "t2.flush.invalid"}
 	lines, err := s.Lines(window)
@@ -111,7 +111,7 @@ func TestLines(t *testing.T) {
 }
 
 func TestDerive(t *testing.T) {
-	s := New()
+	s := New(map[string]*observe.LogFile{})
 	s.Derived[Name{first, "a.log"}] = Entry{Raw: []byte("line\n"), Path: "evidence/a.log"}
 	s.Derived[Name{first, "empty.log"}] = Entry{Path: "evidence/empty.log"}
 	for name, raw := range map[string][]byte{"a.log": []byte("line\n"), "empty.log": nil} {

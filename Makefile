@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants bench bad-days test nightly new-claim docs build images up down clean help
+.PHONY: e2e e2e-all mutants bench bad-days test record reproduce nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -31,6 +31,12 @@ docs: ## generate docs/claims.md from the registry and the drawing in docs/archi
 
 mutants: build ## plant faults, check that the right claims turn, write docs/mutants.md
 	@bin/twohop mutants --table docs/mutants.md
+
+RUN ?= out/latest
+record: ## pack run RUN, and G1 of another run OTHER=…, into the recordings that tests replay
+	@test -n "$(OTHER)" || { echo "make record: name a second run of the same commit, OTHER=out/…: a test puts its G1 into RUN" >&2; exit 2; }
+	@go run ./internal/replay/record $(RUN) internal/replay/testdata/run.tgz
+	@go run ./internal/replay/record $(OTHER) internal/replay/testdata/other-g1.tgz G1
 
 bench: build ## time each phase of a run (COLD=1: also with nothing built)
 	@bin/twohop bench

@@ -49,8 +49,10 @@ func NewPKI() (*PKI, error) {
 // CA signs certificates.
 type CA struct {
 	CertPEM []byte
-	cert    *x509.Certificate
-	key     *ecdsa.PrivateKey
+	// KeyPEM is the private key, for who signs with other tools than this package.
+	KeyPEM []byte
+	cert   *x509.Certificate
+	key    *ecdsa.PrivateKey
 }
 
 // Pair is a certificate and its key, PEM.
@@ -88,7 +90,11 @@ func newCA(name string) (*CA, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &CA{CertPEM: encode("CERTIFICATE", der), cert: cert, key: key}, nil
+	keyPEM, err := encodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return &CA{CertPEM: encode("CERTIFICATE", der), KeyPEM: keyPEM, cert: cert, key: key}, nil
 }
 
 // Option changes a certificate before it is signed.
@@ -128,11 +134,11 @@ func (ca *CA) Issue(commonName string, options ...Option) (*Pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	keyPEM, err := encodeKey(key)
 	if err != nil {
 		return nil, err
 	}
-	return &Pair{CertPEM: encode("CERTIFICATE", der), KeyPEM: encode("PRIVATE KEY", keyDER), Cert: cert}, nil
+	return &Pair{CertPEM: encode("CERTIFICATE", der), KeyPEM: keyPEM, Cert: cert}, nil
 }
 
 // Revoke returns a PEM CRL of the CA that lists the given certificates.
@@ -190,6 +196,14 @@ func template(name string) (*x509.Certificate, error) {
 		NotBefore:    time.Now().Add(-time.Hour), // a node's clock may lag
 		NotAfter:     time.Now().Add(Lifetime),
 	}, nil
+}
+
+func encodeKey(key *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return encode("PRIVATE KEY", der), nil
 }
 
 func encode(kind string, der []byte) []byte {

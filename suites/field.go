@@ -206,6 +206,7 @@ var _ = Claim("F-expired", func(s *Setup) Experiment[*Call] {
 			} else if left > 0 {
 				t.Sequential(2+int(left/pace), pace).Calls()
 			}
+			t.Past(short)
 			after := t.Call()
 			after.StatusOf("after: curl", Equal(400))
 			after.Because("after: partner's response", after.Text(), ContainSubstring(certificateError))

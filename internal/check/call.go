@@ -52,6 +52,7 @@ func (t *T) Call(options ...CallOption) *Call { return t.CallFrom(t.Sidecar, opt
 func (t *T) CallFrom(from *Proxy, options ...CallOption) *Call {
 	q, at := t.requests(from, 1, options...)
 	t.Step("the application calls the partner", probe.Command(q.Subject, q.Request))
+	t.logs(q, q.Request.Token)
 	return t.gather(at, q, t.begin(at, q))[0]
 }
 
@@ -61,6 +62,7 @@ func (t *T) AtOnce(n int, options ...CallOption) []*Call {
 	q, at := t.requests(t.Sidecar, n, options...)
 	q.Request.AtOnce = true
 	t.Step(fmt.Sprintf("the application makes %d calls at once", n), probe.Command(q.Subject, q.Request))
+	t.logs(q, append([]string{q.Request.Token}, q.Request.More...)...)
 	return t.gather(at, q, t.begin(at, q))
 }
 

@@ -47,7 +47,8 @@ type Session struct {
 	Limits observe.Limits
 	Claim  string
 	Stage  string
-	// Script notes commands for people.
+	// Script notes a step of the script that reproduces the claim: shell commands
+	// in the words of experiment/reproduce.sh, and what they read.
 	Script func(what, command string, stdin []byte)
 	// Tables gets the claim's own table.
 	Table func(*verdict.Table)
@@ -184,9 +185,6 @@ func (t *T) since(role subject.Role) int {
 
 // Context is the stage's.
 func (t *T) Context() context.Context { return t.ctx }
-
-// Step notes a command for the script that reproduces the claim.
-func (t *T) Step(what, command string) { t.session.Script(what, command, nil) }
 
 // Unique is a name that no earlier object had, the same in a replay.
 func (t *T) Unique(prefix string) string { return t.session.Unique(prefix) }

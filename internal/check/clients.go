@@ -50,9 +50,9 @@ func (t *T) sequential(n int, pace time.Duration, stoppable bool, options ...Cal
 	c := &SequentialClient{t: t, at: at, q: q, since: t.since(subject.Partner)}
 	byHand := q.Request
 	if stoppable { // by hand one lets curl count: hundreds of tokens are for machines
-		byHand.Token, byHand.More = fmt.Sprintf("again[1-%d]", n), nil
+		byHand.Token, byHand.More = fmt.Sprintf("%s-[1-%d]", q.Request.Token, n), nil
 	}
-	t.Step("the application calls the partner again and again on one connection", probe.Command(q.Subject, byHand))
+	t.request("meanwhile: the application calls the partner again and again on one connection", q, byHand)
 	c.pending = t.begin(at, q)
 	return c
 }
@@ -67,7 +67,10 @@ func (c *SequentialClient) token(n int) string {
 func (c *SequentialClient) most() int { return 1 + len(c.q.Request.More) }
 
 // Begun waits until the partner has seen the first request.
-func (c *SequentialClient) Begun() { c.awaitLine(0, 0) }
+func (c *SequentialClient) Begun() {
+	c.t.pause("the partner has seen the first of its requests", time.Second)
+	c.awaitLine(0, 0)
+}
 
 // awaitLine waits until the partner has seen a request, by its number from 0.
 func (c *SequentialClient) awaitLine(n int, more time.Duration) {
@@ -94,7 +97,13 @@ func (c *SequentialClient) Made() int {
 }
 
 // Calls waits for the last request and returns all of them, in order.
-func (c *SequentialClient) Calls() []*Call { return c.t.gather(c.at, c.q, c.pending) }
+func (c *SequentialClient) Calls() []*Call {
+	c.t.say("what that client got", "collect "+c.q.Request.Token)
+	if !c.q.Stoppable {
+		c.t.logs(c.q, append([]string{c.q.Request.Token}, c.q.Request.More...)...)
+	}
+	return c.t.gather(c.at, c.q, c.pending)
+}
 
 // StoppableClient is a SequentialClient that works until it is stopped, so that a
 // check waits for what it needs to see and not for a time.
@@ -115,12 +124,14 @@ func (c *StoppableClient) Await(n int) {
 	if seen+n > c.most() {
 		c.t.Abort("a client makes %d requests at most, and has made %d when %d more are wanted", c.most(), seen, n)
 	}
+	c.t.pause(fmt.Sprintf("the client has made %d more requests", n), time.Duration(n)*c.q.Request.Pace+time.Second)
 	c.awaitLine(seen+n-1, time.Duration(n)*c.q.Request.Pace)
 	c.awaited = seen + n
 }
 
 // Stop ends the client and returns the requests that were over by then, in order.
 func (c *StoppableClient) Stop() []*Call {
+	c.t.stop("stop that client", c.q)
 	c.t.ask(observe.Stop{From: c.q.From, Token: c.q.Request.Token}, c.t.waitMeta("stop.json"))
 	return c.Calls()
 }
@@ -129,6 +140,7 @@ func (c *StoppableClient) Stop() []*Call {
 // long as the client takes to make n more requests, and says whether they came.
 func (c *StoppableClient) AwaitHosts(p *Proxy, cluster string, n int, addresses ...string) bool {
 	addresses = slices.Sorted(slices.Values(addresses))
+	c.t.pause("the "+c.t.Who(p)+" has taken other addresses, or it is too late", time.Duration(n)*c.q.Request.Pace)
 	deadline := time.Now().Add(time.Duration(n) * c.q.Request.Pace)
 	a := c.t.ask(observe.Until{Ask: observe.Admin{Role: p.Role, Path: observe.HostsPath},
 		What: fmt.Sprintf("the %s has the addresses %v in %s, or it is too late", p.Role, addresses, cluster),
@@ -166,7 +178,8 @@ type InFlightRequest struct {
 func (t *T) InFlight(from *Proxy, cluster, header string) *InFlightRequest {
 	q, at := t.requests(from, 1, With("-H", header), Patience(time.Minute))
 	q.Held = true
-	t.Step("meanwhile: a request that is kept under way", probe.Command(q.Subject, q.Request)+" &")
+	t.request("meanwhile: a request that is kept under way", q, q.Request)
+	t.pause("the sidecar has sent it", time.Second)
 	r := &InFlightRequest{t: t, q: q, from: from, cluster: cluster, pending: t.begin(at, q)}
 	t.ask(observe.Until{Ask: observe.Admin{Role: from.Role, Path: observe.HostsPath}, What: fmt.Sprintf("the %s has one active request in %s", from.Role, cluster),
 		Done: func(raw []byte) (bool, string, error) {
@@ -188,6 +201,7 @@ func (r *InFlightRequest) Active(when string, want types.GomegaMatcher) bool {
 
 // Release ends the request.
 func (r *InFlightRequest) Release() {
+	r.t.stop("end the request that is under way", r.q)
 	r.t.ask(observe.Stop{From: r.q.From, Token: r.q.Request.Token}, r.t.waitMeta("stop.json"))
 	_, err := r.pending.Answer(r.t.ctx)
 	r.t.must(err)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/onsi/gomega/types"
 
 	"twohop/internal/envoy"
@@ -26,6 +27,9 @@ type Closing struct {
 	path string
 }
 
+// idleByHand is how long a script waits for an idle connection to be closed.
+const idleByHand = 10 * time.Second
+
 // AwaitClosing waits until the partner logs the end of the connection that
 // carried the last of the calls.
 func (t *T) AwaitClosing(calls []*Call) *Closing {
@@ -39,7 +43,9 @@ func (t *T) AwaitClosing(calls []*Call) *Closing {
 	command := strings.Replace(logCommand(pod, t.Subject.Partner.Container), "kubectl logs", "kubectl logs --timestamps", 1)
 	q := observe.Line{Role: subject.Partner, What: fmt.Sprintf("the end of connection %d", number),
 		Holds: []string{fmt.Sprintf("*%d ", number), "closed keepalive connection"}, Since: t.since(subject.Partner)}
-	t.Step(fmt.Sprintf("the partner's log: the calls, and the end of their connection %d", number), command)
+	t.pause("the partner's connection has lain idle long enough to be closed", idleByHand)
+	t.Step("the partner's log: the calls, and the end of their connection", command+` --since-time "$begun" | grep -E -e `+
+		shellescape.Quote(strings.Join(tokensOf(calls), "|")+"|closed keepalive connection"))
 	a, err := t.session.Source.Begin(t.ctx, at, q, observe.Meta{Name: "partner-line.json", Kind: verdict.KindText, Witness: verdict.WitnessPartner, Command: command}).Answer(t.ctx)
 	t.must(err)
 	w, err := a.Window(subject.Partner)

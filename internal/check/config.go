@@ -8,7 +8,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"al.essio.dev/pkg/shellescape"
 	"github.com/onsi/gomega/types"
 
 	"twohop/internal/envoy"
@@ -211,6 +213,8 @@ func (t *T) AwaitDecision(p *Proxy, secret string) *Secret {
 }
 
 func (t *T) awaitSecret(p *Proxy, name, what string, or *observe.Line, is func(envoy.Secret) bool) *Secret {
+	t.pause(what, 5*time.Second)
+	t.Step("what the "+t.Who(p)+" holds", t.adminMeta(p, "", "", observe.SecretsDumpPath).Command)
 	a := t.ask(observe.Until{Ask: observe.Admin{Role: p.Role, Path: observe.SecretsDumpPath}, What: what, Limit: t.Limits.Secret, Or: or,
 		Done: func(raw []byte) (bool, string, error) {
 			all, err := envoy.ParseSecrets(raw)
@@ -232,6 +236,7 @@ func (t *T) awaitSecret(p *Proxy, name, what string, or *observe.Line, is func(e
 // holds one back for 15 s whose secret does not come, and serves meanwhile with
 // the one that it replaces.
 func (t *T) AwaitWarm(p *Proxy) {
+	t.pause("the "+t.Who(p)+" has warmed its clusters: Envoy waits 15 s for a secret", 16*time.Second)
 	t.ask(observe.Until{Ask: observe.Admin{Role: p.Role, Path: observe.WarmingClusters}, What: "the " + string(p.Role) + " has warmed its clusters", Limit: t.Limits.Secret,
 		Done: func(raw []byte) (bool, string, error) {
 			dump, err := envoy.ParseConfigDump(raw)
@@ -280,6 +285,11 @@ func (t *T) IstiodLog(texts ...string) (line, path string) {
 		t.Abort("nobody plays istiod")
 	}
 	command := logCommand(pod, "discovery")
+	byHand := command + ` --since-time "$begun"`
+	for _, text := range texts {
+		byHand += " | grep -F -e " + shellescape.Quote(text)
+	}
+	t.Step("what istiod's log says, of all of: "+strings.Join(texts, "; "), byHand)
 	a, err := t.session.Source.Begin(t.ctx, at, observe.Flush{Role: subject.Istiod, Token: t.session.Key.Token(at, 0), Since: t.since(subject.Istiod)},
 		observe.Meta{Name: "istiod-flush.json", Kind: verdict.KindText, Witness: verdict.WitnessIstiod, Command: command}).Answer(t.ctx)
 	t.must(err)

@@ -48,6 +48,7 @@ func (t *T) socketsIn(who string, raw []byte, path string, parse func([]byte) ([
 // there is no such connection.
 func (t *T) AwaitProbed(after time.Duration) *Sockets {
 	what := fmt.Sprintf("the partner has acknowledged a keepalive probe %s after the last data on hop 2, or the connection is gone", after)
+	t.pause(what, after)
 	q, meta := t.command(t.Gateway.Pod, t.Gateway.Workload.Proxy, "sockets.txt", "the gateway's sockets, with what the kernel knows of them", sockets.ListInfo)
 	a := t.ask(observe.Until{Ask: q, What: what, Limit: t.Limits.Line, Done: func(raw []byte) (bool, string, error) {
 		all, err := sockets.Parse(raw)

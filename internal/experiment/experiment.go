@@ -68,6 +68,8 @@ type Setup struct {
 	ctx     context.Context
 	session *check.Session
 	cast    *check.T // who played the roles when the claim began
+	// material is what the script calls the certificates that are made here.
+	material *material
 }
 
 // Unique is a name that no earlier object had, the same in a replay.
@@ -76,6 +78,7 @@ func (s *Setup) Unique(prefix string) string { return s.session.Unique(prefix) }
 // Issue makes a certificate that a CA signs. A replay has the certificate, and no key.
 func (s *Setup) Issue(ca *partnernginx.CA, commonName string, options ...partnernginx.Option) *partnernginx.Pair {
 	var made *partnernginx.Pair
+	name := s.material.nextPair()
 	raw, err := s.session.Input(s.ctx, "certificate of "+commonName, "certificate.pem", func() (raw []byte, err error) {
 		if made, err = ca.Issue(commonName, options...); err != nil {
 			return nil, err
@@ -84,12 +87,13 @@ func (s *Setup) Issue(ca *partnernginx.CA, commonName string, options ...partner
 	})
 	if err == nil && made == nil {
 		if made, err = partnernginx.ParsePair(raw); err == nil {
-			made.KeyPEM = []byte(manifest.KeyPlaceholder + commonName)
+			made.KeyPEM = []byte(manifest.KeyPlaceholder + name)
 		}
 	}
 	if err != nil {
 		panic(check.Abort{Err: fmt.Errorf("issue a certificate of %s: %w", commonName, err)})
 	}
+	s.material.issued(name, ca, made)
 	return made
 }
 
@@ -104,6 +108,7 @@ func (s *Setup) CRL(revoked ...*x509.Certificate) []byte {
 	if err != nil {
 		panic(check.Abort{Err: fmt.Errorf("sign a revocation list: %w", err)})
 	}
+	s.material.revoked(s.Certificates.ServerCA, raw, revoked)
 	return raw
 }
 
@@ -137,6 +142,14 @@ func (t *T) During(variations ...manifest.Variation) {
 	}
 	t.Subject = t.run.set.Subject
 	t.Meet()
+}
+
+// Past is for the script, which waits here until a certificate has expired: one
+// that it makes lives longer than the run's, and the run's calls go by its own.
+func (t *T) Past(pair *partnernginx.Pair) {
+	script := t.run.script
+	file := script.material.serials[pair.Serial()]
+	script.add("until the certificate has expired", fmt.Sprintf("await %q expired %s", file+" has expired", file), nil)
 }
 
 // Checkpoint is the subject as it has been varied so far.

@@ -53,11 +53,16 @@ func (g Ground) Editor() (*manifest.Editor, error) {
 	c := &manifest.Certificates{Server: map[string][]byte{}}
 	var errs []error
 	for _, ca := range []struct {
-		into **partnernginx.CA
-		pem  string
-	}{{&c.ServerCA, g.ServerCA}, {&c.ClientCA, g.ClientCA}, {&c.Stranger, g.Stranger}} {
+		into      **partnernginx.CA
+		name, pem string
+	}{{&c.ServerCA, "server-ca", g.ServerCA}, {&c.ClientCA, "client-ca", g.ClientCA}, {&c.Stranger, "stranger-ca", g.Stranger}} {
 		read, err := partnernginx.ParseCA([]byte(ca.pem))
-		errs, *ca.into = append(errs, err), read
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		read.KeyPEM = []byte(manifest.KeyPlaceholder + ca.name)
+		*ca.into = read
 	}
 	credential, err := partnernginx.ParsePair([]byte(g.Credential))
 	errs = append(errs, err)

@@ -43,7 +43,7 @@ func (d Definition) Render() (stages []Stage, err error) {
 	// Addresses of the documentation's (RFC 5737), where a cluster has its own.
 	cast := &check.T{PartnerService: "192.0.2.1"}
 	cast.Partner.IP = "192.0.2.2"
-	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session, cast: cast})
+	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session, cast: cast, material: newMaterial(editor)})
 	set := editor.Baseline
 	for _, s := range []struct {
 		name       string

@@ -54,13 +54,13 @@ type run struct {
 	set     *manifest.Set // the subject as it should be now
 	session *check.Session
 	finding verdict.Finding
-	script  script
+	script  *script
 }
 
 // Run makes the experiment. It leaves the world varied: the caller restores it,
 // whatever happened here.
 func (d Definition) Run(ctx context.Context, env Environment) Outcome {
-	r := &run{ctx: ctx, env: env, set: env.Set}
+	r := &run{ctx: ctx, env: env, set: env.Set, script: newScript(env.Editor)}
 	if r.set == nil {
 		r.set = env.Editor.Baseline.Clone()
 	}
@@ -95,7 +95,8 @@ func (r *run) prove(d Definition) (err error) {
 	if err != nil {
 		return err
 	}
-	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session, cast: cast})
+	r.script.meet(cast)
+	plan := d.design(&Setup{Editor: r.env.Editor, ctx: r.ctx, session: r.session, cast: cast, material: r.script.material})
 	if r.env.Spoil != nil {
 		plan = r.env.Spoil(plan)
 	}
@@ -149,16 +150,23 @@ func (r *run) vary(variations []manifest.Variation) error {
 	if len(variations) == 0 {
 		return nil
 	}
-	set := r.set
+	set, changed := r.set, false
 	for _, v := range variations {
 		next, err := v.Apply(set)
 		if err != nil {
 			return err
 		}
-		if err := r.apply(v, set, next); err != nil {
+		if err := r.apply(set, next); err != nil {
 			return err
 		}
-		set = next
+		does, err := r.script.change(v, set, next)
+		if err != nil {
+			return err
+		}
+		set, changed = next, changed || does
+	}
+	if changed {
+		r.script.settle()
 	}
 	err := r.carryOut(manifest.Changes(variations), func() error { return r.env.World.Vary(r.ctx, variations...) })
 	if err == nil {
@@ -174,13 +182,12 @@ func (r *run) become(set *manifest.Set) {
 }
 
 // apply keeps what leads from one set to the next.
-func (r *run) apply(v manifest.Variation, set, next *manifest.Set) error {
+func (r *run) apply(set, next *manifest.Set) error {
 	all, err := applied(set, next)
 	if err != nil {
 		return err
 	}
 	for _, a := range all {
-		r.session.Script(v.Change, a.Command, a.YAML)
 		if len(a.YAML) == 0 {
 			continue
 		}
@@ -202,7 +209,10 @@ func (r *run) carryOut(what string, do func() error) error {
 // goBack takes back what was changed since the set was the subject.
 func (r *run) goBack(to *manifest.Set) error {
 	const change = "take back what was changed since"
-	if err := r.apply(manifest.Variation{Change: change}, r.set, to); err != nil {
+	if _, err := r.script.change(manifest.Variation{Change: change}, r.set, to); err != nil {
+		return err
+	}
+	if err := r.apply(r.set, to); err != nil {
 		return err
 	}
 	err := r.carryOut(change, func() error { return r.env.World.Return(r.ctx, to) })

@@ -41,6 +41,8 @@ type Lab struct {
 	// What a change has set in motion, and settle waits for.
 	rolling  map[subject.Role]bool // whose pods may be other ones now
 	waiting  map[manifest.Key]bool // Deployments to wait for
+	doubtful map[manifest.Key]bool // objects whose write did not come to its end
+	retiring bool                  // hop 2\'s connections may present another certificate
 	moved    bool                  // the gateway's Service was changed, so its endpoints will be
 	scaled   bool                  // the second gateway has come or gone
 	pending  pendingWrites
@@ -60,13 +62,17 @@ func New(client *kube.Client, source *live.Source, n int, domain string, images 
 		return nil, err
 	}
 	l := &Lab{Source: source, Certificates: certificates, kube: client, limits: limits, fixtures: baseline,
-		rolling: map[subject.Role]bool{}, waiting: map[manifest.Key]bool{}}
+		rolling: map[subject.Role]bool{}, waiting: map[manifest.Key]bool{}, doubtful: map[manifest.Key]bool{}}
 	l.reset()
 	source.Push = l.Barrier
 	return l, nil
 }
 
-func (l *Lab) reset() { l.home, l.current = l.fixtures.Clone(), l.fixtures.Clone() }
+func (l *Lab) reset() {
+	l.home, l.current = l.fixtures.Clone(), l.fixtures.Clone()
+	clear(l.doubtful)
+	l.retiring = false
+}
 
 // Baseline is the subject as it is deployed.
 func (l *Lab) Baseline() *manifest.Set { return l.fixtures.Clone() }

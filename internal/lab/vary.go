@@ -58,21 +58,25 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 	if err != nil {
 		return err
 	}
+	l.unfinished(next, &diff)
 	before := l.current
 	// Beforehand: a call that is interrupted may have made the change, and Restore
 	// has to undo it.
 	l.current = next
 	for _, o := range diff.Put {
-		l.note(manifest.KeyOf(o), false)
+		k := manifest.KeyOf(o)
+		l.note(k, false)
 		if err := l.put(ctx, o); err != nil {
 			return err
 		}
+		delete(l.doubtful, k)
 	}
 	for _, k := range diff.Remove {
 		l.note(k, true)
 		if err := l.remove(ctx, k); err != nil {
 			return err
 		}
+		delete(l.doubtful, k)
 	}
 	if before.Subject.Gateway != next.Subject.Gateway {
 		l.rolling[subject.Gateway] = true
@@ -80,6 +84,31 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 		l.waiting[manifest.Key{Kind: "Deployment", Namespace: g.Namespace, Name: g.Deployment}] = true
 	}
 	return nil
+}
+
+// unfinished adds to a difference what an earlier one did not get to, and marks
+// all of it as doubtful until it is written.
+func (l *Lab) unfinished(next *manifest.Set, diff *manifest.Difference) {
+	changed := map[manifest.Key]bool{}
+	for _, o := range diff.Put {
+		changed[manifest.KeyOf(o)] = true
+	}
+	for _, k := range diff.Remove {
+		changed[k] = true
+	}
+	for k := range l.doubtful {
+		if changed[k] {
+			continue
+		}
+		if o := next.Find(k); o != nil {
+			diff.Put = append(diff.Put, o)
+		} else {
+			diff.Remove = append(diff.Remove, k)
+		}
+	}
+	for k := range changed {
+		l.doubtful[k] = true
+	}
 }
 
 // note remembers what a change of an object sets in motion.
@@ -170,23 +199,24 @@ func (l *Lab) Uproot() { l.home = l.fixtures.Clone() }
 // Touched reports whether anything differs from the baseline.
 func (l *Lab) Touched() bool {
 	diff, err := manifest.Diff(l.home, l.current)
-	return err != nil || !diff.Empty() || l.current.Subject != l.home.Subject || len(l.waiting) > 0
+	return err != nil || !diff.Empty() || l.current.Subject != l.home.Subject || len(l.waiting) > 0 || len(l.doubtful) > 0 || l.retiring
 }
 
 // Restore puts the baseline back, and waits until the proxies have it. Workloads
 // that were touched are waited for and attached to anew.
 func (l *Lab) Restore(ctx context.Context) error {
-	rotated := l.rotated()
+	l.retiring = l.retiring || l.rotated()
 	if err := l.become(ctx, l.home.Clone()); err != nil {
 		return err
 	}
 	if err := l.settle(ctx); err != nil {
 		return err
 	}
-	if rotated {
+	if l.retiring {
 		if err := l.retire(ctx); err != nil {
 			return err
 		}
+		l.retiring = false
 	}
 	return l.Barrier(ctx)
 }

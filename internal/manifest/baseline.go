@@ -50,6 +50,19 @@ func NewCertificates(s subject.Subject) (*Certificates, error) {
 	return c, err
 }
 
+// CASecret is the Secret in the partner's namespace that offers the throw-away
+// CAs, with their keys, to the scripts that reproduce a claim.
+const CASecret = "partner-ca"
+
+// CAs are the content of CASecret: NAME.crt and NAME.key of each.
+func (c *Certificates) CAs() map[string][]byte {
+	files := map[string][]byte{}
+	for name, ca := range map[string]*partnernginx.CA{"server-ca": c.ServerCA, "client-ca": c.ClientCA, "stranger-ca": c.Stranger} {
+		files[name+".crt"], files[name+".key"] = ca.CertPEM, ca.KeyPEM
+	}
+	return files
+}
+
 // ClientName is the common name of the gateway's client certificate.
 var ClientName = strings.TrimPrefix(partnernginx.ClientDN, "CN=")
 
@@ -128,6 +141,7 @@ func generated(s subject.Subject, c *Certificates) ([]k8s.Object, error) {
 	return []k8s.Object{
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "partner-conf", Namespace: s.Partner.Namespace}, Data: conf},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "partner-pki", Namespace: s.Partner.Namespace}, Data: c.Server},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: CASecret, Namespace: s.Partner.Namespace}, Data: c.CAs()},
 		here, unbound,
 	}, nil
 }

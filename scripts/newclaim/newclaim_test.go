@@ -84,18 +84,11 @@ func TestSkeletonsCompile(t *testing.T) {
 	if err := os.WriteFile(list, raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "build", "-overlay", list, "./suites")
+	// Compiled, and not linked into a program: that takes half a minute.
+	cmd := exec.Command("go", "build", "-overlay", list, "./suites", "./"+registryDir)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("the suites with the skeletons: %v\n%s", err, out)
-	}
-	for _, path := range files {
-		text := read(t, filepath.Dir(path), filepath.Base(path))
-		for _, id := range []string{`"X-supported"`, `"X-refuted"`} {
-			if strings.Count(text, id) != 1 {
-				t.Errorf("%s is not once in %s", id, path)
-			}
-		}
 	}
 	if out, err := exec.Command("gofmt", append([]string{"-l"}, files...)...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("gofmt: %v\n%s", err, out)

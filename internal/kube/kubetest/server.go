@@ -2,7 +2,7 @@
 // writes to a cluster. It stores objects and answers as the real one does where
 // callers depend on it: what exists already, what is not there and what changed
 // in between are refused with the same reasons. It validates nothing and runs no
-// pods.
+// pods, but for those that RunPods pretends to run.
 package kubetest
 
 import (
@@ -20,6 +20,7 @@ import (
 	"sync"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,6 +45,7 @@ type Server struct {
 	changed chan struct{} // closed and renewed at each event
 	// refuse answers a write in the server's place.
 	refuse func(verb, path string) error
+	runs   bool // pods
 }
 
 // event is a change, for those who watch.
@@ -70,6 +72,7 @@ var resources = map[schema.GroupVersion][]metav1.APIResource{
 		{Name: "serviceentries", Kind: "ServiceEntry", Namespaced: true}, {Name: "sidecars", Kind: "Sidecar", Namespaced: true},
 		{Name: "virtualservices", Kind: "VirtualService", Namespaced: true},
 	},
+	{Group: "discovery.k8s.io", Version: "v1"}: {{Name: "endpointslices", Kind: "EndpointSlice", Namespaced: true}},
 	{Group: "security.istio.io", Version: "v1"}: {
 		{Name: "authorizationpolicies", Kind: "AuthorizationPolicy", Namespaced: true},
 	},
@@ -122,16 +125,25 @@ func (s *Server) Refuse(f func(verb, path string) error) {
 // Get returns a copy of what is stored under an object's kind and name, or nil.
 func (s *Server) Get(t *testing.T, like k8s.Object) k8s.Object {
 	t.Helper()
-	path, err := pathOf(like)
+	o, err := s.Lookup(like)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return o
+}
+
+// Lookup is Get for goroutines other than the test's.
+func (s *Server) Lookup(like k8s.Object) (k8s.Object, error) {
+	path, err := pathOf(like)
+	if err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o := s.objects[path]; o != nil {
-		return o.DeepCopyObject().(k8s.Object)
+		return o.DeepCopyObject().(k8s.Object), nil
 	}
-	return nil
+	return nil, nil
 }
 
 // Put stores an object as somebody else's write.
@@ -222,6 +234,7 @@ func (s *Server) store(path string, o k8s.Object) {
 		service.Spec.ClusterIP = fmt.Sprintf("10.96.0.%d", s.version)
 		service.Spec.ClusterIPs = []string{service.Spec.ClusterIP}
 	}
+	s.start(o)
 	s.objects[path] = o
 	s.tell(path, what, o)
 }
@@ -313,6 +326,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 			s.version++
 			delete(s.objects, path)
 			s.tell(path, "DELETED", current)
+			if d, ok := current.(*appsv1.Deployment); ok {
+				s.stop(d, "")
+			}
 		} else {
 			s.store(path, sent)
 		}
@@ -367,11 +383,18 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request, at target) {
 				answer(w, err)
 				return
 			}
+			if metadataOnly(r) {
+				raw = onlyMetadata(raw)
+			}
 			items = append(items, raw)
+		}
+		gv, kind := at.gv.String(), at.resource.Kind+"List"
+		if metadataOnly(r) {
+			gv, kind = metav1.SchemeGroupVersion.String(), "PartialObjectMetadataList"
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"apiVersion": at.gv.String(), "kind": at.resource.Kind + "List",
+			"apiVersion": gv, "kind": kind,
 			"metadata": map[string]string{"resourceVersion": strconv.Itoa(s.version)}, "items": items,
 		})
 		return

@@ -56,9 +56,8 @@ func (f Files) Walk(dir string) ([]string, error) {
 // Clone is a copy whose files can be replaced. Their bytes are shared.
 func (f Files) Clone() Files { return maps.Clone(f) }
 
-// Take reads of a run what a recording keeps: all claims, or those that are named.
-// Naming some leaves the verdict whole and their files incomplete: such a
-// recording serves to be compared with another one.
+// Take reads of a run what a recording keeps. Where claims are named, it keeps
+// these alone: such a recording is a part to be put into another one.
 func Take(run verdict.Files, only ...claim.ID) (Files, error) {
 	raw, err := run.ReadFile(verdict.VerdictFile)
 	if err != nil {
@@ -69,6 +68,11 @@ func Take(run verdict.Files, only ...claim.ID) (Files, error) {
 		return nil, fmt.Errorf("%s: %w", verdict.VerdictFile, err)
 	}
 	files := Files{verdict.ManifestFile: nil}
+	if len(only) > 0 {
+		files = Files{}
+		v.Run.Evidence = nil
+		v.Claims = slices.DeleteFunc(v.Claims, func(c verdict.Result) bool { return !slices.Contains(only, c.ID) })
+	}
 	list := func(evidence []verdict.Evidence) {
 		for _, e := range evidence {
 			if e.Path != "" {
@@ -78,7 +82,7 @@ func Take(run verdict.Files, only ...claim.ID) (Files, error) {
 	}
 	list(v.Run.Evidence)
 	for _, c := range v.Claims {
-		if len(only) > 0 && !slices.Contains(only, c.ID) || c.Claim == "" {
+		if c.Claim == "" {
 			continue
 		}
 		list(c.Evidence)

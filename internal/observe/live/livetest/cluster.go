@@ -125,7 +125,7 @@ func (c *Cluster) Logs(ctx context.Context, _, pod, _ string) (io.ReadCloser, er
 	return &reader{ctx: ctx, log: c.log(pod)}, nil
 }
 
-// Serve makes a port of a pod answer over HTTP.
+// Serve makes a port of a pod answer over HTTP; without a name, of every pod.
 func (c *Cluster) Serve(t *testing.T, pod string, port int, handler http.HandlerFunc) {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -148,7 +148,7 @@ func (c *Cluster) open(t *testing.T, pod string, port int, l net.Listener) {
 	c.ports[fmt.Sprintf("%s:%d", pod, port)] = n
 }
 
-// ServeTLS makes a port of a pod refuse each handshake, and tells the server name
+// ServeTLS makes a port of a pod (of every pod, without a name) refuse each handshake, and tells the server name
 // that was asked for: a gateway's listener does so with a name that it has no
 // filter chain for.
 func (c *Cluster) ServeTLS(t *testing.T, pod string, port int, refused func(serverName string)) {
@@ -181,8 +181,10 @@ func (c *Cluster) ServeTLS(t *testing.T, pod string, port int, refused func(serv
 func (c *Cluster) Forward(_ context.Context, namespace, pod string, port int) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if local, ok := c.ports[fmt.Sprintf("%s:%d", pod, port)]; ok {
-		return local, nil
+	for _, pod := range []string{pod, ""} {
+		if local, ok := c.ports[fmt.Sprintf("%s:%d", pod, port)]; ok {
+			return local, nil
+		}
 	}
 	return 0, fmt.Errorf("port-forward to %s/%s:%d: connection refused", namespace, pod, port)
 }

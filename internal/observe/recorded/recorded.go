@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"twohop/internal/observe"
@@ -164,5 +165,6 @@ func (s *Source) Unused(claim string) (unused []string) {
 			unused = append(unused, e.Path)
 		}
 	}
+	slices.Sort(unused)
 	return unused
 }

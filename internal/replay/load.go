@@ -33,7 +33,7 @@ func (r *replay) readLogs() {
 		}
 		r.listed[l.Path] = experiment.RunID
 		r.Files, r.Bytes = r.Files+1, r.Bytes+int64(len(raw))
-		if hash(raw) != l.SHA256 {
+		if r.hashes[l.Path] = hash(raw); r.hashes[l.Path] != l.SHA256 {
 			r.Problem("The log %s was altered: its SHA-256 is not the one that the verdict says.", l.Path)
 		}
 		log, err := observe.ParseLog(raw, r.gaps)

@@ -13,7 +13,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"twohop"
 	"twohop/internal/claim"
@@ -22,13 +22,17 @@ import (
 	"twohop/internal/observe"
 	"twohop/internal/observe/recorded"
 	"twohop/internal/verdict"
-	"twohop/suites"
 )
 
 // options are what a test may ask for, and nobody else: it replays recordings
 // (package recording), which are of the rules of their day and of which the logs
 // are trimmed.
-type options struct{ otherRules, gaps bool }
+type options struct {
+	otherRules, gaps bool
+	// made keeps checks that were made again: many recordings that differ in one
+	// claim are replayed in the time of one. nil: nothing is kept.
+	made *sync.Map
+}
 
 // Verify works a run's verdict out again. The error is for a folder that cannot be
 // read at all; what does not agree is a problem of the verification.
@@ -89,13 +93,14 @@ type replay struct {
 	v      *verdict.Verdict
 	key    observe.Key
 	logs   map[string]*observe.LogFile
+	hashes map[string]string // of the logs' files
 	kept   map[claim.ID]*recorded.Source
 	listed map[string]claim.ID // evidence path: the claim that lists it
 	editor *manifest.Editor
 }
 
 func newReplay(run verdict.Files, o options) *replay {
-	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}}
+	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, hashes: map[string]string{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}}
 	r.Problems, r.Notes = []string{}, []string{}
 	return r
 }
@@ -239,60 +244,6 @@ func (r *replay) claims() {
 		r.Problem("%s: the verdict lists this claim, and the selection %q does not hold it.", id, r.v.Run.Selection)
 	}
 	r.conclude(results)
-}
-
-// again makes a claim's check again.
-func (r *replay) again(id claim.ID, was verdict.Result) verdict.Finding {
-	d, err := suites.ByID(id)
-	if err != nil {
-		r.Problem("%v.", err)
-		return verdict.Finding{}
-	}
-	source := r.source(id)
-	out := d.Run(context.Background(), experiment.Environment{
-		Source: source, Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start },
-		Changed: func(set *manifest.Set) { source.Listens = listens(r.editor.Baseline, set) }})
-	f := out.Finding
-	// What nobody can work out again is taken over: the schema marks it measured.
-	f.DurationMillis, f.Evidence, f.Reproduce = was.DurationMillis, was.Evidence, was.Reproduce
-	if f.Error != "" && f.Error != was.Error {
-		return f // compare says so; what comes after it is not made again
-	}
-	if was.Error == "" {
-		for _, unused := range source.Unused(string(id)) {
-			r.Problem("%s: the check does not use the observation %s.", id, unused)
-		}
-	}
-	if script, err := r.run.ReadFile(was.Reproduce); err != nil {
-		r.Problem("%s: the script %s cannot be read: %v.", id, was.Reproduce, err)
-	} else if !bytes.Equal(script, out.Script) {
-		r.Problem("%s: %s is not the script of what was observed.", id, was.Reproduce)
-	}
-	for _, trial := range []*verdict.Trial{f.Check, f.Control} {
-		if trial != nil {
-			r.Facts += len(trial.Facts) + len(trial.Cause)
-		}
-	}
-	return f
-}
-
-// listens says that the gateway has a listener whatever else was changed: it and
-// its Gateway are the baseline's.
-func listens(baseline, set *manifest.Set) bool {
-	s := baseline.Subject
-	if set.Subject.Gateway != s.Gateway {
-		return false
-	}
-	for _, k := range []manifest.Key{
-		{Kind: "Gateway", Namespace: s.Gateway.Namespace, Name: s.GatewayName},
-		{Kind: "Deployment", Namespace: s.Gateway.Namespace, Name: s.Gateway.Deployment},
-	} {
-		was, is := baseline.Find(k), set.Find(k)
-		if was == nil || !reflect.DeepEqual(was, is) {
-			return false
-		}
-	}
-	return true
 }
 
 // compare says where a claim's line is not what the observations make it.

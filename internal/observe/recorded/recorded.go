@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"twohop/internal/observe"
@@ -165,5 +166,6 @@ func (s *Source) Unused(claim string) (unused []string) {
 			unused = append(unused, e.Path)
 		}
 	}
+	slices.Sort(unused)
 	return unused
 }

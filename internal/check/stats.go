@@ -70,6 +70,9 @@ func (c *Counters) growth(before *Counters, name string) *uint64 {
 	}
 	grown := *now
 	if then := before.Value(name); then != nil {
+		if *then > *now { // the proxy has started anew, or it is another one
+			c.t.Abort("%s, %s: %s went back from %d to %d", c.who, c.cluster, name, *then, *now)
+		}
 		grown = *now - *then
 	}
 	return &grown

@@ -36,7 +36,7 @@ type answer func(tp *tape, q observe.Question) recorded.Entry
 const podIP = "127.0.0.1"
 
 func newTape(t *testing.T) *tape {
-	tp := &tape{Source: recorded.New(), t: t, derived: map[string]string{}, texts: map[string][]string{}, marks: map[subject.Role]int{}}
+	tp := &tape{Source: recorded.New(map[string]*observe.LogFile{}), t: t, derived: map[string]string{}, texts: map[string][]string{}, marks: map[subject.Role]int{}}
 	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.Partner, subject.Istiod} {
 		tp.cast.Pods = append(tp.cast.Pods, observe.Pod{Role: role, Namespace: "ns", Name: string(role) + "-1", IP: podIP, Log: logFile(role)})
 	}

@@ -28,24 +28,24 @@ import (
 type source struct {
 	asked   []string
 	derived []string
-	fail    string // in the question's key: that one is not answered
+	fail    string // in the question's key: that one is not given
 }
 
 func (s *source) Begin(_ context.Context, at observe.Slot, q observe.Question, _ observe.Meta) observe.Pending {
 	s.asked = append(s.asked, at.String()+" "+q.Key())
 	if s.fail != "" && strings.Contains(q.Key(), s.fail) {
-		return answered{err: errors.New("no answer")}
+		return given{err: errors.New("no answer")}
 	}
 	switch q := q.(type) {
 	case observe.Pods:
-		return answered{answer: observe.Answer{Raw: []byte(`{"pods":[{"role":"sidecar","name":"client-1"},{"role":"gateway","name":"gateway-1"}]}`), Path: "pods"}}
+		return given{answer: observe.Answer{Raw: []byte(`{"pods":[{"role":"sidecar","name":"client-1"},{"role":"gateway","name":"gateway-1"}]}`), Path: "pods"}}
 	case observe.Input:
 		raw, err := q.Make()
-		return answered{observe.Answer{Raw: raw}, err}
+		return given{observe.Answer{Raw: raw}, err}
 	case observe.Get:
-		return answered{answer: observe.Answer{Raw: []byte(q.Path), Path: "evidence" + q.Path}}
+		return given{answer: observe.Answer{Raw: []byte(q.Path), Path: "evidence" + q.Path}}
 	}
-	return answered{err: fmt.Errorf("nobody answers %s", q.Key())}
+	return given{err: fmt.Errorf("nobody answers %s", q.Key())}
 }
 
 func (*source) Lines(observe.Window) ([]observe.LogLine, error) { return nil, nil }
@@ -55,12 +55,12 @@ func (s *source) Derive(at observe.Slot, m observe.Meta, raw []byte) (string, er
 	return "evidence/" + m.Name, nil
 }
 
-type answered struct {
+type given struct {
 	answer observe.Answer
 	err    error
 }
 
-func (a answered) Answer(context.Context) (observe.Answer, error) { return a.answer, a.err }
+func (a given) Answer(context.Context) (observe.Answer, error) { return a.answer, a.err }
 
 // world notes what is carried out.
 type world struct {

@@ -110,9 +110,7 @@ func (t *T) gather(at observe.Slot, q observe.Requests, pending observe.Pending)
 	}
 	evidence := []string{a.Path}
 	for _, w := range a.Windows {
-		for _, path := range t.read(at, q, w, calls) {
-			evidence = append(evidence, path)
-		}
+		evidence = append(evidence, t.read(at, q, w, calls)...)
 	}
 	for _, c := range calls {
 		c.evidence = evidence

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants bench bad-days test nightly docs build images up down clean help
+.PHONY: e2e e2e-all mutants bench bad-days reproduce test nightly docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -32,6 +32,9 @@ bench: build ## time each phase of a run (COLD=1: also with nothing built)
 
 bad-days: build ## try interruptions, kills and broken images on a real engine
 	@scripts/bad-days.sh
+
+reproduce: build ## run five reproduce scripts on a kept cluster and check what they show
+	@scripts/reproduce-test.sh
 
 build: ## compile the harness and its specs into bin/
 	@go build -o bin/ ./cmd/twohop

@@ -67,7 +67,9 @@ settle() {
 	sleep 3
 }
 
-# restore: puts back what put and drop changed, whichever way the script ends.
+# restore: puts back what put and drop changed, whichever way the script ends. A
+# connection of hop 2 that lives on may still present a certificate of the
+# script's; the next run deploys the lab with other certificates and ends it.
 restore() {
 	code=$?
 	trap '' INT TERM

@@ -44,6 +44,9 @@ bench: build ## time each phase of a run (COLD=1: also with nothing built)
 bad-days: build ## try interruptions, kills and broken images on a real engine
 	@scripts/bad-days.sh
 
+reproduce: build ## run five reproduce scripts on a kept cluster and check what they show
+	@scripts/reproduce-test.sh
+
 build: ## compile the harness and its specs into bin/
 	@go build -o bin/ ./cmd/twohop
 	@go test -c -o bin/suites.test ./suites

@@ -213,7 +213,7 @@ func (t *T) AwaitDecision(p *Proxy, secret string) *Secret {
 }
 
 func (t *T) awaitSecret(p *Proxy, name, what string, or *observe.Line, is func(envoy.Secret) bool) *Secret {
-	t.pause(what, 5*time.Second)
+	t.pause(fmt.Sprintf("the %s has the secret %s, or is refused it", t.Who(p), name), 5*time.Second)
 	t.Step("what the "+t.Who(p)+" holds", t.adminMeta(p, "", "", observe.SecretsDumpPath).Command)
 	a := t.ask(observe.Until{Ask: observe.Admin{Role: p.Role, Path: observe.SecretsDumpPath}, What: what, Limit: t.Limits.Secret, Or: or,
 		Done: func(raw []byte) (bool, string, error) {

@@ -78,7 +78,7 @@ func (tp *tape) Begin(ctx context.Context, at observe.Slot, q observe.Question, 
 		}
 		e = tp.answers[len(tp.asked)-1](tp, q)
 	}
-	e.Question, e.Path = q.Key(), fmt.Sprintf("%02d-%s", at.Ordinal, meta.Name)
+	e.Meta, e.Question, e.Path = meta, q.Key(), fmt.Sprintf("%02d-%s", at.Ordinal, meta.Name)
 	tp.Entries[at] = e
 	return tp.Source.Begin(ctx, at, q, meta)
 }
@@ -157,7 +157,7 @@ func calls(l lines) answer {
 			tp.print(subject.Partner, `{"uri":"/probe/flush-`+r.Flush+`"}`)
 		}
 		e.Windows = []observe.Window{
-			tp.window(subject.Gateway, from[subject.Gateway], r.Flush), tp.window(subject.Partner, from[subject.Partner], r.Flush),
+			tp.window(subject.Gateway, from[subject.Gateway], r.Flush+".flush.invalid"), tp.window(subject.Partner, from[subject.Partner], "flush-"+r.Flush),
 			tp.window(subject.Sidecar, from[subject.Sidecar], ""),
 		}
 		return e

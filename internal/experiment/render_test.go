@@ -166,9 +166,9 @@ func TestInsteadIsInTheScript(t *testing.T) {
 	if diff := cmp.Diff([]string{"varied", "arranged", "varied", "arranged"}, hosts); diff != "" {
 		t.Errorf("the rule's host after each step, check and control: %s", diff)
 	}
-	_, check, _ := strings.Cut(string(out.Script), "# no VirtualService\n")
-	_, back, ok := strings.Cut(check, "# take back what was changed since\n")
-	if !ok || !strings.Contains(strings.Split(back, "\n# ")[0], "kind: VirtualService") {
+	_, check, _ := strings.Cut(string(out.Script), "step 'no VirtualService'\n")
+	_, back, ok := strings.Cut(check, "step 'take back what was changed since'\n")
+	if !ok || !strings.Contains(strings.Split(back, "\nstep ")[0], "kind: VirtualService") {
 		t.Errorf("the script does not put the VirtualService back:\n%s", out.Script)
 	}
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=sh disable=SC2154,SC2317,SC2329
-# What the steps below are made of. SC2154: who begins a script sets app,
-# egress and partner, the lab's namespaces. SC2317, SC2329: not every script
+# What the steps below are made of. SC2154: who begins a script sets app
+# and partner, the lab's namespaces. SC2317, SC2329: not every script
 # uses every function.
 set -u
 umask 077
@@ -27,7 +27,7 @@ await() {
 
 # keep KIND NAMESPACE NAME: saves an object before its first change, for restore.
 keep() {
-	kept="$work/kept-$1,$2,$3"
+	kept="$work/kept-$1=$2=$3" # no commas: kubectl takes them for a list of files
 	[ ! -e "$kept" ] || return 0
 	kubectl get "$1" "$3" -n "$2" -o yaml --ignore-not-found >"$kept.new" || die "cannot read $1 $2/$3"
 	sed -e '/^  resourceVersion:/d' -e '/^  uid:/d' "$kept.new" >"$kept"
@@ -67,14 +67,16 @@ settle() {
 	sleep 3
 }
 
-# restore: puts back what put and drop changed, whichever way the script ends.
+# restore: puts back what put and drop changed, whichever way the script ends. A
+# connection of hop 2 that lives on may still present a certificate of the
+# script's; the next run deploys the lab with other certificates and ends it.
 restore() {
 	code=$?
 	trap '' INT TERM
 	if [ -s "$work/touched" ]; then
 		step "put the lab back as it was"
 		while read -r kind namespace name; do
-			kept="$work/kept-$kind,$namespace,$name"
+			kept="$work/kept-$kind=$namespace=$name"
 			if [ ! -s "$kept" ]; then
 				kubectl delete "$kind" "$name" -n "$namespace" --ignore-not-found
 			elif kubectl get "$kind" "$name" -n "$namespace" -o name >"$work/null" 2>&1; then
@@ -189,7 +191,7 @@ expired() { ! openssl x509 -in "$work/$1" -noout -checkend 0 >"$work/null"; }
 admin() { kubectl exec -n "$1" "$2" -c istio-proxy -- pilot-agent request GET "$3"; }
 
 # holds NAMESPACE POD PATH FILE: whether a secret of a proxy is the file.
-holds() { admin "$1" "$2" "$3" | grep -q -F "$(b64 "$4")"; }
+holds() { admin "$1" "$2" "$3" 2>"$work/null" | grep -q -F "$(b64 "$4")"; }
 
 # mounted NAMESPACE DEPLOYMENT FOLDER FILE: whether a mounted tls.crt is the
 # file. The kubelet looks at once at a pod that is annotated anew.

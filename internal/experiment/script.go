@@ -202,7 +202,7 @@ const head = `#!/bin/sh
 # changes in the run's order and makes keys and certificates itself, waits where
 # the run waited, and puts back what it changed, however it ends. No run and no
 # other script may use the lab meanwhile.
-app=%s egress=%s partner=%s
+app=%s partner=%s
 
 %s
 address=$(kubectl get service %s -n "$partner" -o 'jsonpath={.spec.clusterIP}') || die "is the lab there? See the head of this script"
@@ -211,7 +211,7 @@ address=$(kubectl get service %s -n "$partner" -o 'jsonpath={.spec.clusterIP}') 
 // render writes a POSIX shell script.
 func (s *script) render(id claim.ID, of subject.Subject) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, id, id, of.Client.Namespace, of.Gateway.Namespace, of.Partner.Namespace, library, of.PartnerService)
+	fmt.Fprintf(&b, head, id, id, of.Client.Namespace, of.Partner.Namespace, library, of.PartnerService)
 	for _, st := range s.steps {
 		fmt.Fprintf(&b, "\nstep %s\n%s", shellescape.Quote(strings.ReplaceAll(st.what, "\n", " ")), st.body)
 	}

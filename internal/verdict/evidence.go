@@ -74,6 +74,9 @@ func (f *Folder) OpenLog(name string) (io.WriteCloser, error) {
 	return os.OpenFile(full, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
 }
 
+// lineEnd is the end of a line with the next one's indentation.
+var lineEnd = regexp.MustCompile(`\r?\n[ \t]*`)
+
 // base64Run is long enough to hold a key.
 var base64Run = regexp.MustCompile(`[A-Za-z0-9+/]{60,}={0,2}`)
 
@@ -83,7 +86,9 @@ func HoldsPrivateKey(raw []byte) bool {
 	if bytes.Contains(raw, []byte("PRIVATE KEY-----")) || isKey(raw) {
 		return true
 	}
-	for _, run := range base64Run.FindAll(raw, -1) {
+	// Base64 comes in lines of 64 or 76 letters, too.
+	unwrapped := lineEnd.ReplaceAll(raw, nil)
+	for _, run := range append(base64Run.FindAll(raw, -1), base64Run.FindAll(unwrapped, -1)...) {
 		decoded, err := base64.StdEncoding.DecodeString(string(run))
 		if err != nil {
 			decoded, err = base64.RawStdEncoding.DecodeString(strings.TrimRight(string(run), "="))

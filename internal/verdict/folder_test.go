@@ -319,6 +319,8 @@ func TestSaveFileRefusesPrivateKeys(t *testing.T) {
 		kept bool
 	}{
 		"PKCS8 in PEM":               {block("PRIVATE KEY", pkcs8), false},
+		"PEM in base64, in lines":    {wrapped(block("PRIVATE KEY", pkcs8), 64), false},
+		"DER in base64, in lines":    {wrapped(pkcs8, 76), false},
 		"PKCS1 in PEM":               {block("RSA PRIVATE KEY", pkcs1), false},
 		"SEC1 in PEM":                {block("EC PRIVATE KEY", sec1), false},
 		"PEM in JSON":                {inJSON, false},
@@ -404,4 +406,16 @@ func TestUpdateMeasuresTimes(t *testing.T) {
 // writeJSON writes a file as a run's folder has it.
 func writeJSON(path string, value any) error {
 	return (&Folder{sync: func(*os.File) error { return nil }}).writeJSON(path, value)
+}
+
+// wrapped is base64 in lines of so many letters, indented as YAML has them.
+func wrapped(raw []byte, letters int) []byte {
+	var b strings.Builder
+	text := base64.StdEncoding.EncodeToString(raw)
+	for len(text) > letters {
+		b.WriteString("    " + text[:letters] + "\n")
+		text = text[letters:]
+	}
+	b.WriteString("    " + text + "\n")
+	return []byte(b.String())
 }

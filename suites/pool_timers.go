@@ -27,6 +27,8 @@ var _ = Claim("P-keepalive-socket", func(s *Setup) Experiment[nothing] {
 			// A kernel's own default would be two hours.
 			hops.Sidecar.Fact("hop 1, time to the next keepalive probe", sockets.Keepalive(hops.Hop1), ready(t.Subject.Hop1Pool.KeepaliveTime))
 			hops.Gateway.Fact("hop 2, time to the next keepalive probe", sockets.Keepalive(hops.Hop2), ready(t.Subject.Hop2Pool.KeepaliveTime))
+			hops.Sidecar.Fact("hop 1, connections without a keepalive timer", len(hops.Hop1)-len(sockets.WithKeepalive(hops.Hop1)), Equal(0))
+			hops.Gateway.Fact("hop 2, connections without a keepalive timer", len(hops.Hop2)-len(sockets.WithKeepalive(hops.Hop2)), Equal(0))
 			hops.Gateway.Fact("the other end of hop 1, connections", len(hops.Hop1End), BeNumerically(">", 0))
 			hops.Partner.Fact("the other end of hop 2, connections", len(hops.Hop2End), BeNumerically(">", 0))
 			hops.Gateway.Fact("the other end of hop 1, sockets with a keepalive timer", len(sockets.WithKeepalive(hops.Hop1End)), Equal(0))
@@ -39,7 +41,10 @@ var _ = Claim("P-keepalive-socket", func(s *Setup) Experiment[nothing] {
 			hops.Gateway.Fact("hop 2, sockets with a keepalive timer", len(sockets.WithKeepalive(hops.Hop2)), Equal(0))
 		},
 		Control: vary(manifest.Together("neither hop's rule has a tcpKeepalive", s.Hop1Port("", without), s.Hop2Port("", without))),
-		Flips:   []string{"*: hop 1, time to the next keepalive probe", "*: hop 2, time to the next keepalive probe"},
+		Flips: []string{
+			"*: hop 1, time to the next keepalive probe", "*: hop 2, time to the next keepalive probe",
+			"*: hop 1, connections without a keepalive timer", "*: hop 2, connections without a keepalive timer",
+		},
 	}
 })
 

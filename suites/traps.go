@@ -115,6 +115,7 @@ var _ = Claim("T2-typo-hop1", func(s *Setup) Experiment[*Call] {
 		Check: func(t *T) *Call {
 			t.Cluster(t.Sidecar, t.Subject.Hop1Cluster()).Is(BeTrue())
 			call := t.Call()
+			call.Fact("sidecar: requests of this token", len(call.SidecarLines), Equal(1))
 			call.Fact("sidecar: response flags", call.SidecarLog().ResponseFlags, Not(ContainElement("NC")))
 			call.Fact("sidecar: response code details", call.SidecarLog().ResponseCodeDetails, Not(Equal("cluster_not_found")))
 			return call

@@ -157,20 +157,6 @@ func (f *forger) substitute(name, old, new string, times int) {
 	f.files[name] = bytes.Replace(raw, []byte(old), []byte(new), times)
 }
 
-// seen replaces what all trials of a claim have seen.
-func (f *forger) seen(id claim.ID, old, new string) {
-	c := f.claim(id)
-	for _, trial := range []*verdict.Trial{c.Check, c.Control} {
-		for _, facts := range [][]verdict.Fact{trial.Facts, trial.Cause} {
-			for i := range facts {
-				if facts[i].Seen == old {
-					facts[i].Seen = new
-				}
-			}
-		}
-	}
-}
-
 var tokenInPath = regexp.MustCompile(`/probe/(t[0-9a-f]{16})`)
 
 // token is that of a stage's request.

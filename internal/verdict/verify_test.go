@@ -31,16 +31,6 @@ func (p tamper) verdict(edit func(v *Verdict)) {
 	p.must(writeJSON(p.path(VerdictFile), v))
 }
 
-// finding edits a claim's finding in its file and in the verdict alike.
-func (p tamper) finding(id claim.ID, edit func(*Finding)) {
-	p.t.Helper()
-	p.verdict(func(v *Verdict) {
-		r := result(v, id)
-		edit(&r.Finding)
-		p.must(writeJSON(p.path("findings/"+string(id)+".json"), r.Finding))
-	})
-}
-
 func result(v *Verdict, id claim.ID) *Result {
 	for i := range v.Claims {
 		if v.Claims[i].ID == id {

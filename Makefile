@@ -32,11 +32,14 @@ docs: ## generate docs/claims.md from the registry and the drawing in docs/archi
 mutants: build ## plant faults, check that the right claims turn, write docs/mutants.md
 	@bin/twohop mutants --table docs/mutants.md
 
-RUN ?= out/latest
-record: ## pack run RUN, and G1 of another run OTHER=…, into the recordings that tests replay
-	@test -n "$(OTHER)" || { echo "make record: name a second run of the same commit, OTHER=out/…: a test puts its G1 into RUN" >&2; exit 2; }
+MUTATION = internal/replay/mutation
+record: ## pack finished runs (WHOLE=out/… RUN=out/… OTHER=out/…) into the recordings that tests replay; takes minutes
+	@test -n "$(WHOLE)" -a -n "$(RUN)" -a -n "$(OTHER)" || { echo "make record: name three finished runs of the same commit: WHOLE=out/… (claims: all), RUN=out/… (goals) and OTHER=out/… (a test puts its G1 into RUN)" >&2; exit 2; }
+	@mkdir -p $(MUTATION)/testdata
 	@go run ./internal/replay/record $(RUN) internal/replay/testdata/run.tgz
 	@go run ./internal/replay/record $(OTHER) internal/replay/testdata/other-g1.tgz G1
+	@go run ./internal/replay/record $(WHOLE) $(MUTATION)/testdata/whole.tgz
+	@go run ./$(MUTATION)/find $(MUTATION)/testdata/whole.tgz $(MUTATION)/testdata/reads.json.gz
 
 bench: build ## time each phase of a run (COLD=1: also with nothing built)
 	@bin/twohop bench

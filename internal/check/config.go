@@ -178,6 +178,10 @@ func (s *Secret) Because(name string, seen any, want types.GomegaMatcher) bool {
 	return s.t.Because(fmt.Sprintf("%s, secret %s: %s", s.who, s.Name, name), seen, want, s.path)
 }
 
+// secretAnchor is the mesh's CA, which every proxy gets from its agent: an answer
+// without it is no list of secrets.
+const secretAnchor = "ROOTCA"
+
 // Secret reads one SDS secret of a proxy.
 func (t *T) Secret(p *Proxy, name string) *Secret {
 	return t.secretIn(p, name, t.admin(p, "secrets.json", verdict.KindSecrets, observe.SecretsDumpPath))
@@ -187,6 +191,9 @@ func (t *T) secretIn(p *Proxy, name string, a observe.Answer) *Secret {
 	all, err := envoy.ParseSecrets(a.Raw)
 	if err != nil {
 		t.Abort("%s: %w", t.Who(p), err)
+	}
+	if !slices.ContainsFunc(all, func(s envoy.Secret) bool { return s.Name == secretAnchor }) {
+		t.Abort("%s shows no secret %s, which every proxy has: the list is not complete", t.Who(p), secretAnchor)
 	}
 	s := &Secret{Secret: envoy.Secret{Name: name}, who: t.Who(p), t: t, path: a.Path}
 	for _, found := range all {

@@ -99,7 +99,7 @@ var inObservations = []tampering{
 	}, "G2: check: "},
 	{"the gateway's address", func(f *forger) {
 		e := f.entry("G2", "check", "pods")
-		f.replace(e, `"ip": "10.244.0.23"`, `"ip": "10.244.0.99"`, -1)
+		f.replace(e, `"ip": "10.244.`, `"ip": "10.245.`, -1)
 	}, `G2: check: fact "partner: the caller is the gateway"`},
 	{"a pod's log is another's", func(f *forger) {
 		e := f.entry("G1", "check", "pods")

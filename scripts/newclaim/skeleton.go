@@ -211,7 +211,7 @@ func (s skeleton) next() string {
   1. In %[2]s, write %[4]s, and the section of the guide if it has one.
   2. In %[3]s, replace what the skeleton checks. It passes as it is.
   3. make e2e CLAIMS=%[1]s KEEP=1   judges it; again after each edit
-  4. make docs, then make record    write docs/claims.md and the recording (RUN=… OTHER=…); commit both
+  4. make docs, then make record    write docs/claims.md and the recording (WHOLE=… RUN=… OTHER=…); commit both
   5. make test
 CONTRIBUTING.md explains each field, and what the errors mean.
 `, s.id, s.registryFile(), s.suiteFile(), words)

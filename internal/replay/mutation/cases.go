@@ -1,0 +1,175 @@
+package mutation
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// aCase is something that is done to a recording, after which a claim must not
+// come out as it did.
+type aCase struct {
+	doc, field, op string
+	// ways are tried in turn, until one of them turns the claim: for a value there
+	// are many others.
+	ways []mutant
+	// same is true where the document means the same afterwards: a field that is
+	// left out has the value that it had.
+	same bool
+	// optional cases count where they move anything: a copy may say the same.
+	optional bool
+	// turned replaces a replay where that is not what finds the fault.
+	turned func() bool
+}
+
+func (s *subject) value(r ref) string {
+	d := s.docs[r.doc]
+	return string(d.raw[d.nodes[r.node].start:d.nodes[r.node].end])
+}
+
+// values are all others that a node is tried with.
+func (s *subject) others(r ref) []string {
+	d := s.docs[r.doc]
+	if d.nodes[r.node].kind == moment {
+		return []string{"1h", "-1h", "24h"}
+	}
+	return append(s.harmless(r), drastic(d.raw, d.nodes[r.node])...)
+}
+
+func (s *subject) caseOf(r ref, op operator) aCase {
+	d := s.docs[r.doc]
+	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String()}
+	if op == alter {
+		for _, v := range s.others(r) {
+			c.ways = append(c.ways, mutant{edits: edits{r.doc: {{node: r.node, op: alter, to: v}}}})
+		}
+		return c
+	}
+	c.ways = []mutant{{edits: edits{r.doc: {{node: r.node, op: op}}}}}
+	c.same = op == drop && slices.Contains([]string{`""`, "0", "false", "null", "[]", "{}"}, s.value(r))
+	return c
+}
+
+// operators that apply to a node that is read.
+func (s *subject) operators(r Read) (all []operator) {
+	n := s.docs[r.Doc].nodes[r.Node]
+	if n.kind.alterable() && r.Op == string(alter) {
+		all = append(all, alter)
+	}
+	if n.kind != moment && n.to > n.from {
+		all = append(all, drop)
+	}
+	if n.element {
+		all = append(all, double)
+	}
+	return all
+}
+
+// cases are those of the nodes that the facts read. Of nodes that are read by the
+// same code in the same place and move the same facts, the first one is altered; of
+// those that a parser wants, one in so many claims: thinned says how many others
+// there are.
+func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinned int) {
+	seen := map[string]bool{}
+	done := map[string]bool{}
+	for _, r := range found.Read {
+		at := ref{r.Doc, r.Node}
+		for _, op := range s.operators(r) {
+			one := fmt.Sprint(at, op)
+			if done[one] {
+				continue
+			}
+			done[one] = true
+			if alike := fmt.Sprint(s.class(at), op, r.Facts); seen[alike] {
+				thinned++
+				continue
+			} else {
+				seen[alike] = true
+			}
+			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
+				thinned++
+				continue
+			}
+			all = append(all, s.caseOf(at, op))
+		}
+	}
+	return append(all, s.everywhere(found)...), thinned
+}
+
+// parsers are asked the same in all claims.
+type parsers struct {
+	sync.Mutex
+	times map[string]int
+}
+
+const inClaims = 3
+
+// first reports whether something is asked one of the first times.
+func (p *parsers) first(what string) bool {
+	p.Lock()
+	defer p.Unlock()
+	p.times[what]++
+	return p.times[what] <= inClaims
+}
+
+// everywhere are cases in which a field of all log lines, or of all of curl's
+// reports, of a stage is altered: what a claim says of several requests.
+func (s *subject) everywhere(found *ClaimReads) (all []aCase) {
+	done := map[string]bool{}
+	for _, r := range found.Read {
+		d := s.docs[r.Doc]
+		class := s.class(ref{r.Doc, r.Node})
+		if r.Op != string(alter) || done[class] || !d.line() && d.sort != "curl.txt" {
+			continue
+		}
+		done[class] = true
+		var alike []ref
+		for i, o := range s.docs {
+			for j, n := range o.nodes {
+				if o.sort == d.sort && n.class == d.nodes[r.Node].class && (!d.line() && o == d || d.line() && s.class(ref{i, j}) == class) && n.kind.alterable() {
+					alike = append(alike, ref{i, j})
+				}
+			}
+		}
+		if len(alike) < 2 {
+			continue
+		}
+		c := aCase{doc: d.sort, field: d.nodes[r.Node].class + " in all of the " + s.place(d), op: alter.String(), optional: true}
+		for _, v := range s.others(ref{r.Doc, r.Node}) {
+			e := edits{}
+			for _, a := range alike {
+				e[a.doc] = append(e[a.doc], change{a.node, alter, v})
+			}
+			c.ways = append(c.ways, mutant{edits: e})
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// unread are the nodes that no fact reads, with the values they are altered to.
+func (s *subject) unread(found *ClaimReads) (edits, int) {
+	skip := map[ref]bool{}
+	for _, r := range found.Read {
+		if r.Op == string(alter) {
+			skip[ref{r.Doc, r.Node}] = true
+		}
+	}
+	for _, u := range found.Unexamined {
+		skip[ref{u[0], u[1]}] = true
+	}
+	chosen := map[ref]int{}
+	for _, h := range found.Harmless {
+		chosen[ref{h[0], h[1]}] = h[2]
+	}
+	e, n := edits{}, 0
+	for _, set := range s.leaves() {
+		for _, r := range set {
+			if !skip[r] {
+				n++
+				e[r.doc] = append(e[r.doc], change{node: r.node, op: alter, to: s.harmless(r)[chosen[r]]})
+			}
+		}
+	}
+	return e, n
+}

@@ -1,0 +1,29 @@
+// Package mutation alters a recording of a whole run and replays the claims over
+// it: each alteration is a mutant, and the claim must not come out as it did. It
+// shows that a fact rests on what was observed, for each fact, without a cluster.
+//
+// What is altered are the fields of the observations and of the log lines: a value
+// becomes another one, a field, a line or an element of a list is dropped or is
+// there twice. On top of that come faults of whole witnesses: an answer that is
+// empty, cut, another proxy's or the check's, lines that are lost, there twice,
+// kept back or not about the claim.
+//
+// Which fields a fact reads is found by altering, not by a declaration, which
+// could be wrong or out of date: Find alters many fields at once, and a set whose
+// alteration moves no fact, no cause and no error is not read; another one is
+// halved, down to single fields. So "read" means that an alteration shows, and
+// what is compared but never said is found by the cases that no fact notices. The
+// result is kept beside the recording (Reads), since finding it takes minutes. The
+// test then alters the read ones one at a time, and all the others of a claim at
+// once, after which nothing may move: reads that are out of date show.
+//
+// Of fields that have the same path but for positions in lists, are read in the
+// same stage and move the same facts, one is altered. Find examines two of them
+// (one in a claim of more than 10,000 fields, whatever the stage), and leaves the
+// rest unexamined; documents of more than 3,000 fields, which one fact compares as a
+// whole, go by the first three parts of the path. No fact is left out: each has to
+// come out the other way in a case in which the claim turns.
+//
+// What people get to read (evidence derived from logs, tables, scripts) is not
+// looked at here: verify-run works it out anew and compares it.
+package mutation

@@ -1,0 +1,476 @@
+package mutation
+
+import (
+	"bytes"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"twohop/internal/observe"
+	"twohop/internal/observe/recorded"
+	subjects "twohop/internal/subject"
+)
+
+// faults are what a witness as a whole could do wrong: not answer, answer for
+// another one, or of another time, lose lines or keep them back.
+func (s *subject) faults(found *ClaimReads) (all []aCase) {
+	read := map[int]bool{}
+	logs := map[string]bool{}
+	for _, r := range found.Read {
+		read[r.Doc] = true
+		if d := s.docs[r.Doc]; d.line() && (about(d.raw) && len(r.Facts) > 0 || d.sort == "istiod log") {
+			logs[d.log] = true
+		}
+	}
+	for i, d := range s.docs {
+		if read[i] && !d.line() {
+			all = append(all, s.answers(d)...)
+		}
+	}
+	for _, log := range slices.Sorted(maps.Keys(logs)) {
+		all = append(all, s.lines(log)...)
+	}
+	all = append(all, s.late()...)
+	all = append(all, s.added(found)...)
+	return slices.Concat(all, s.timers(), s.named())
+}
+
+// instead is a case in which an observation has other bytes.
+func (s *subject) instead(d *document, op string, raw []byte, optional bool) aCase {
+	return aCase{doc: d.name, field: "all of it", op: op, optional: optional, ways: []mutant{{entries: func(all map[observe.Slot]recorded.Entry) {
+		e := all[d.slot]
+		e.Raw = raw
+		all[d.slot] = e
+	}}}}
+}
+
+// answers are the faults of one observation.
+func (s *subject) answers(d *document) []aCase {
+	empty := []byte("{}")
+	if !bytes.HasPrefix(bytes.TrimSpace(d.raw), []byte("{")) {
+		empty = []byte{}
+	} else if bytes.Contains(d.raw, []byte(`"configs"`)) {
+		empty = []byte(`{"configs": []}`)
+	}
+	all := []aCase{
+		s.instead(d, "empty", empty, false),
+		s.instead(d, "cut in half", d.raw[:len(d.raw)/2], false),
+		{doc: d.name, field: "all of it", op: "not answered", ways: []mutant{{entries: func(all map[observe.Slot]recorded.Entry) {
+			e := all[d.slot]
+			e.Error = "nobody answers"
+			all[d.slot] = e
+		}}}},
+	}
+	if other := s.counterpart(d); other != nil {
+		all = append(all, s.instead(d, "answered by another proxy", other.raw, true))
+	}
+	if raw, trial := s.otherTrial(d); raw != nil {
+		all = append(all, s.instead(d, "answered with the "+trial+"'s answer", raw, true))
+	}
+	return all
+}
+
+// counterpart is the same observation of the other proxy: of the stage, or else of
+// the claim.
+func (s *subject) counterpart(d *document) (found *document) {
+	who, what, ok := strings.Cut(d.sort, "-")
+	other := map[string]string{"sidecar": "gateway", "gateway": "sidecar"}[who]
+	if !ok || other == "" {
+		return nil
+	}
+	for _, o := range s.docs {
+		if o.sort == other+"-"+what && (found == nil || o.slot.Stage == d.slot.Stage && found.slot.Stage != d.slot.Stage) {
+			found = o
+		}
+	}
+	return found
+}
+
+// otherTrial is the answer to the same question in the other trial, where it is
+// another one; where the other trial asks otherwise, what it asks in this place. What
+// is said of a request is said of this one.
+func (s *subject) otherTrial(d *document) (raw []byte, trial string) {
+	if d.slot.Stage == "setup" {
+		return nil, ""
+	}
+	nth := 0
+	for _, o := range s.docs {
+		if o == d {
+			break
+		}
+		if o.sort == d.sort && o.slot.Stage == d.slot.Stage {
+			nth++
+		}
+	}
+	for _, o := range s.docs {
+		if o.line() || o.slot.Stage == "setup" || o.slot.Stage == d.slot.Stage || o.sort != d.sort {
+			continue
+		}
+		if same := s.Entries[o.slot].Question == s.Entries[d.slot].Question; raw == nil && (same || nth == 0) {
+			raw, trial = bytes.ReplaceAll(o.raw, []byte(s.Token(o.slot)), []byte(s.Token(d.slot))), o.slot.Stage
+		}
+		nth--
+	}
+	if bytes.Equal(raw, d.raw) {
+		return nil, ""
+	}
+	return raw, trial
+}
+
+var token = regexp.MustCompile(`t[0-9a-f]{16}`)
+
+// about reports whether a log line is about a request, and not the one that ends a
+// window.
+func about(line []byte) bool { return token.Match(line) && !bytes.Contains(line, []byte("flush")) }
+
+// added are lines about requests that were not made, or not seen: what a log says of
+// another request of the claim, said of this one.
+func (s *subject) added(found *ClaimReads) (all []aCase) {
+	for _, at := range slices.SortedFunc(maps.Keys(s.entries), order) {
+		e := s.entries[at]
+		for _, w := range e.Windows {
+			if w.Role == subjects.Istiod && w.To > w.From {
+				all = append(all, s.istiodSays(found, at, w)...)
+			}
+		}
+		if !strings.HasPrefix(e.Question, "requests ") {
+			continue
+		}
+		for _, w := range e.Windows {
+			for _, line := range s.another(at, w) {
+				all = append(all, aCase{doc: string(w.Role) + "'s log", field: "a line about the request of " + at.String(), op: "added", optional: true,
+					ways: []mutant{{logs: map[string]logEdit{w.Log: func(lines map[int]observe.LogLine) { lines[w.From] = line }}}}})
+			}
+		}
+	}
+	return all
+}
+
+// istiodSays are lines that istiod wrote for the other trial, in this one's window.
+func (s *subject) istiodSays(found *ClaimReads, at observe.Slot, w observe.Window) (all []aCase) {
+	for _, r := range found.Read {
+		d := s.docs[r.Doc]
+		if d.log != w.Log || r.Node != wholeLine || w.From <= place(d.n) && place(d.n) < w.To {
+			continue
+		}
+		all = append(all, aCase{doc: "istiod's log", field: "line " + strconv.Itoa(d.n) + " in the window of " + at.String(), op: "added", optional: true,
+			ways: []mutant{{logs: map[string]logEdit{w.Log: func(lines map[int]observe.LogLine) { lines[w.From] = observe.LogLine{At: d.at, Text: d.raw} }}}}})
+	}
+	return all
+}
+
+// another are lines under a token: what the log says about the claim's first other
+// request or, if it says nothing, what a log of its role says in another claim; and
+// for a gateway's, a connection of the caller's that never came to a request.
+func (s *subject) another(at observe.Slot, w observe.Window) (lines []observe.LogLine) {
+	as := s.Token(at)
+	role, _, _ := strings.Cut(path.Base(w.Log), "-")
+	found := s.samples[role+" log"]
+	for _, d := range s.docs {
+		if d.log == w.Log && about(d.raw) && !bytes.Contains(d.raw, []byte(as)) {
+			found = d
+			break
+		}
+	}
+	if found != nil {
+		lines = append(lines, observe.LogLine{At: found.at, Text: token.ReplaceAll(found.raw, []byte(as))})
+	}
+	if refused := s.samples["refused"]; refused != nil && role == "gateway" {
+		lines = append(lines, observe.LogLine{At: refused.at, Text: remote.ReplaceAll(refused.raw, []byte(`"downstream_remote_address":"`+s.caller(at)+`:`))})
+	}
+	return lines
+}
+
+var (
+	remote    = regexp.MustCompile(`"downstream_remote_address":"[0-9.]+:`)
+	sidecarIP = regexp.MustCompile(`"role": "sidecar"[^}]*"ip": "([0-9.]+)"`)
+)
+
+// caller is the address of the application's pod when it made a request.
+func (s *subject) caller(at observe.Slot) (ip string) {
+	for _, d := range s.docs {
+		if m := sidecarIP.FindSubmatch(d.raw); d.sort == "pods.json" && m != nil && order(d.slot, at) < 0 {
+			ip = string(m[1])
+		}
+	}
+	return ip
+}
+
+// samples are lines that other claims have: the first one about a request of each
+// role's log, and one about a connection that never came to a request.
+func (s *subject) noteSamples(samples map[string]*document) {
+	for _, d := range s.docs {
+		switch {
+		case !d.line():
+		case samples[d.sort] == nil && about(d.raw) && bytes.HasPrefix(d.raw, []byte("{")):
+			samples[d.sort] = d
+		case samples["refused"] == nil && d.nodes[wholeLine].path == "the line about a connection without a request" && d.sort == "gateway log" &&
+			bytes.Contains(d.raw, []byte(`"downstream_transport_failure_reason":"`)):
+			samples["refused"] = d
+		}
+	}
+}
+
+// lines are the faults of a log: what it says of requests is lost, there twice, cut,
+// or kept back until after the line that ends the window.
+func (s *subject) lines(log string) (all []aCase) {
+	role, _, _ := strings.Cut(path.Base(log), "-")
+	if role == "istiod" {
+		return []aCase{{doc: "istiod's log", field: "the lines", op: "all of before the claim", ways: []mutant{{logs: map[string]logEdit{log: s.before(log)}}}}}
+	}
+	for _, f := range []struct {
+		op string
+		do func(lines map[int]observe.LogLine, n int)
+	}{
+		{"lost", func(lines map[int]observe.LogLine, n int) { delete(lines, n) }},
+		{"there twice", func(lines map[int]observe.LogLine, n int) { lines[n+1] = lines[n] }},
+		{"cut in half", func(lines map[int]observe.LogLine, n int) {
+			lines[n] = observe.LogLine{At: lines[n].At, Text: lines[n].Text[:len(lines[n].Text)/2]}
+		}},
+		{"kept back behind the line that ends the window", func(lines map[int]observe.LogLine, n int) {
+			l := lines[n]
+			delete(lines, n)
+			lines[s.end(log, n)] = l
+		}},
+	} {
+		all = append(all, aCase{doc: role + "'s log", field: "the lines about requests", op: f.op, ways: []mutant{{logs: map[string]logEdit{log: func(lines map[int]observe.LogLine) {
+			for _, n := range slices.Sorted(maps.Keys(lines)) {
+				if n%spread == 1 && about(lines[n].Text) {
+					f.do(lines, n)
+				}
+			}
+		}}}}})
+	}
+	return all
+}
+
+// end is a free number right behind the window that a line is in.
+func (s *subject) end(log string, n int) int {
+	to := n
+	for _, e := range s.entries {
+		for _, w := range e.Windows {
+			if w.Log == log && w.From <= n && n < w.To {
+				to = max(to, w.To)
+			}
+		}
+	}
+	return to + 2 + n/spread%2 // two may be kept back
+}
+
+// before moves what is not the line that ends a window before all windows.
+func (s *subject) before(log string) logEdit {
+	return func(lines map[int]observe.LogLine) {
+		first := -1
+		ends := map[int]bool{}
+		for _, e := range s.entries {
+			for _, w := range e.Windows {
+				if w.Log == log && w.To > w.From {
+					if ends[place(w.To/spread-1)] = true; first < 0 || w.From < first {
+						first = w.From
+					}
+				}
+			}
+		}
+		at := first - 1
+		for _, n := range slices.Backward(slices.Sorted(maps.Keys(lines))) {
+			if !ends[n] && at >= 0 {
+				l := lines[n]
+				delete(lines, n)
+				lines[at], at = l, at-1
+			}
+		}
+	}
+}
+
+// late are lines about requests that come after the windows were read: whatever
+// the facts say then, the claim is not proven.
+func (s *subject) late() (all []aCase) {
+	asked := map[string]bool{}
+	for _, at := range slices.SortedFunc(maps.Keys(s.entries), order) {
+		e := s.entries[at]
+		if !strings.HasPrefix(e.Question, "requests ") || !bytes.Contains(e.Raw, []byte(s.Token(at))) {
+			continue
+		}
+		for _, w := range e.Windows {
+			if key := string(w.Role) + at.Stage; asked[key] {
+				continue
+			} else {
+				asked[key] = true
+			}
+			all = append(all, aCase{doc: string(w.Role) + "'s log", field: "a line about the request of " + at.Stage, op: "after the window", turned: func() bool {
+				logs := maps.Clone(s.logs)
+				parsed, err := s.rebuild(w.Log, &mutant{logs: map[string]logEdit{w.Log: func(lines map[int]observe.LogLine) {
+					lines[w.To+2] = observe.LogLine{At: s.Start, Text: []byte(`{"path":"/probe/` + s.Token(at) + `"}`)}
+				}}})
+				if err != nil {
+					return false
+				}
+				logs[w.Log] = parsed
+				return s.Late(s.entries, logs) != ""
+			}})
+		}
+	}
+	return all
+}
+
+// timers are faults of a list of sockets: each has a keepalive timer, or none has.
+func (s *subject) timers() (all []aCase) {
+	for i, d := range s.docs {
+		if !strings.HasSuffix(d.sort, "-sockets.txt") {
+			continue
+		}
+		var with, without []change
+		for j, n := range d.nodes {
+			value := string(d.raw[n.start:n.end])
+			switch {
+			case d.sort == "partner-sockets.txt" && n.key == "word 6" && strings.Contains(value, ":"): // /proc/net/tcp
+				with = append(with, change{j, alter, "02:00000100"})
+			case d.sort != "partner-sockets.txt" && n.key == "word 5":
+				with = append(with, change{j, alter, value + " timer:(keepalive,14sec,0)"})
+			case strings.HasPrefix(value, "timer:(keepalive") && n.kind == text:
+				without = append(without, change{node: j, op: drop})
+			}
+		}
+		for op, changes := range map[string][]change{"each has a keepalive timer": with, "none has a keepalive timer": without} {
+			if len(changes) > 0 {
+				all = append(all, aCase{doc: d.name, field: "the sockets", op: op, optional: true, ways: []mutant{{edits: edits{i: changes}}}})
+			}
+		}
+	}
+	return all
+}
+
+// named are the faults that reviewers believed to survive, and their like.
+func (s *subject) named() (all []aCase) {
+	for _, f := range []struct {
+		name  string
+		alter func(d *document) []change
+	}{
+		{"the sidecar's cluster of port 443 is hidden", func(d *document) []change {
+			if !strings.Contains(d.sort, "sidecar-") {
+				return nil
+			}
+			return d.around(func(n node, value string) bool { return n.key == "name" && strings.HasPrefix(value, `"outbound|443|`) })
+		}},
+		{"there are no inbound sockets", inbound},
+		{"all statistics are zero", func(d *document) []change {
+			return d.each(func(n node, _ string) bool {
+				return n.kind == number && (strings.Contains(d.sort, "-stats") || strings.Contains(n.class, "stats[]"))
+			}, "0")
+		}},
+		{"curl says 200 whatever came", func(d *document) []change {
+			return d.each(func(n node, _ string) bool {
+				return d.sort == "curl.txt" && (n.key == "http_code" || n.key == "response_code")
+			}, "200")
+		}},
+		{"curl says 503 whatever came", func(d *document) []change {
+			return d.each(func(n node, _ string) bool {
+				return d.sort == "curl.txt" && (n.key == "http_code" || n.key == "response_code")
+			}, "503")
+		}},
+		{"curl took no time", func(d *document) []change {
+			return d.each(func(n node, _ string) bool { return d.sort == "curl.txt" && n.key == "time_total" }, "0")
+		}},
+		{"all calls came on one connection of the partner's", func(d *document) []change {
+			return d.each(func(n node, _ string) bool { return d.sort == "partner log" && n.key == "connection" }, `"1"`)
+		}},
+		{"curl says that nothing came", func(d *document) []change {
+			return d.each(func(n node, _ string) bool {
+				return d.sort == "curl.txt" && (n.key == "http_code" || n.key == "response_code")
+			}, "0")
+		}},
+	} {
+		e := edits{}
+		for i, d := range s.docs {
+			if changes := f.alter(d); len(changes) > 0 {
+				e[i] = changes
+			}
+		}
+		if len(e) > 0 {
+			all = append(all, aCase{doc: "all of them", field: f.name, op: "fault", optional: true, ways: []mutant{{edits: e}}})
+		}
+	}
+	for _, f := range []struct{ name, sort, raw string }{
+		{"the API server accepts everything", "admission.json", `{"kind":"DestinationRule","apiVersion":"networking.istio.io/v1"}`},
+		{"the API server refuses everything", "admission.json", `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"no"}`},
+		{"the proxies have no secrets", "secrets.json", `{"configs":[]}`},
+		{"the analyzer has nothing to say", "analyze.json", `[]`},
+		{"curl's report is lost", "curl.txt", ""},
+	} {
+		has := false
+		for _, d := range s.docs {
+			has = has || strings.HasSuffix(d.sort, f.sort)
+		}
+		if !has {
+			continue
+		}
+		all = append(all, aCase{doc: "all of them", field: f.name, op: "fault", optional: true, ways: []mutant{{entries: func(all map[observe.Slot]recorded.Entry) {
+			for _, d := range s.docs {
+				if !d.line() && strings.HasSuffix(d.sort, f.sort) {
+					e := all[d.slot]
+					e.Raw = []byte(f.raw)
+					all[d.slot] = e
+				}
+			}
+		}}}})
+	}
+	return all
+}
+
+// each alters the values that are meant.
+func (d *document) each(meant func(n node, value string) bool, to string) (changes []change) {
+	for i, n := range d.nodes {
+		if value := string(d.raw[n.start:n.end]); n.kind.alterable() && value != to && meant(n, value) {
+			changes = append(changes, change{i, alter, to})
+		}
+	}
+	return changes
+}
+
+// around drops the outermost element of a list, or the line, that has a value
+// that is meant.
+func (d *document) around(meant func(n node, value string) bool) (changes []change) {
+	for _, n := range d.nodes {
+		if !meant(n, string(d.raw[n.start:n.end])) {
+			continue
+		}
+		top := -1
+		for up := n.parent; up >= 0; up = d.nodes[up].parent {
+			if d.nodes[up].element {
+				top = up
+			}
+		}
+		if top >= 0 && !slices.ContainsFunc(changes, func(c change) bool { return c.node == top }) {
+			changes = append(changes, change{node: top, op: drop})
+		}
+	}
+	return changes
+}
+
+// ephemeral ports begin here: a socket with a lower one of its own is inbound.
+const ephemeral = 32768
+
+// inbound drops the sockets that somebody else has connected to.
+func inbound(d *document) (changes []change) {
+	base, at := 10, "word 4" // ss
+	if d.sort == "partner-sockets.txt" {
+		base, at = 16, "word 2" // /proc/net/tcp
+	}
+	if !strings.HasSuffix(d.sort, "-sockets.txt") {
+		return nil
+	}
+	for _, n := range d.nodes {
+		if n.key != at {
+			continue
+		}
+		address := string(d.raw[n.start:n.end])
+		port, err := strconv.ParseUint(address[strings.LastIndexByte(address, ':')+1:], base, 16)
+		if err == nil && port < ephemeral {
+			changes = append(changes, change{node: n.parent, op: drop})
+		}
+	}
+	return changes
+}

@@ -1,0 +1,59 @@
+// Find finds what the facts of a recording read: go run
+// ./internal/replay/mutation/find ARCHIVE READS. "make record" calls it. It takes
+// minutes.
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"maps"
+
+	"twohop/internal/claim"
+	"twohop/internal/replay/mutation"
+	"twohop/internal/replay/recording"
+	"twohop/internal/verdict"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./internal/replay/mutation/find ARCHIVE READS")
+		os.Exit(2)
+	}
+	if err := find(os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "find:", err)
+		os.Exit(1)
+	}
+}
+
+func find(archive, into string) error {
+	packed, err := os.ReadFile(archive)
+	if err != nil {
+		return err
+	}
+	files, err := recording.Unpack(packed)
+	if err != nil {
+		return err
+	}
+	suite, err := mutation.Load(files)
+	if err != nil {
+		return err
+	}
+	for _, id := range slices.Sorted(maps.Keys(suite.Stale)) {
+		fmt.Printf("%s is left out: its replay does not come out as recorded: %s\n", id, suite.Stale[id])
+	}
+	start, fields := time.Now(), 0
+	reads := suite.Find(func(id claim.ID, read int) {
+		fields += read
+		fmt.Printf("%5.0f s  %-20s %d\n", time.Since(start).Seconds(), id, read)
+	})
+	reads.Recording = verdict.Hash(packed)
+	raw, err := reads.Pack()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s: %d fields that facts read, of %d claims, %d KiB\n", into, fields, len(reads.Claims), len(raw)>>10)
+	return os.WriteFile(into, raw, 0o644)
+}

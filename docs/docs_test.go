@@ -78,7 +78,7 @@ var floors = []struct {
 	{"subject", []string{"internal/manifest", "internal/subject", "fixtures", "partner-nginx"}},
 	{"writes", []string{"internal/lab"}},
 	{"ground", []string{"internal/cluster", "internal/images", "internal/engine", "internal/state"}},
-	{"proof of the proof", []string{"internal/mutant", "internal/replay/record", "internal/replay/recording"}},
+	{"proof of the proof", []string{"internal/mutant", "internal/replay/mutation", "internal/replay/mutation/find", "internal/replay/record", "internal/replay/recording"}},
 }
 
 // outside are rooms that only tests enter: they are not drawn.

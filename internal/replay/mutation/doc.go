@@ -25,5 +25,6 @@
 // come out the other way in a case in which the claim turns.
 //
 // What people get to read (evidence derived from logs, tables, scripts) is not
-// looked at here: verify-run works it out anew and compares it.
+// looked at here: verify-run works it out anew and compares it. The room knows
+// only recordings, and no cluster.
 package mutation

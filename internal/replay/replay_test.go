@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -61,7 +62,13 @@ func TestVerifyRunRefusesARecording(t *testing.T) {
 	if !says(v, "is not as a run keeps it: line") {
 		t.Errorf("gaps in the logs went through: %q", v.Problems)
 	}
-	v, err = verify(recordedRun(t), options{gaps: true})
+	files := recordedRun(t)
+	was, err := verdict.Decode(files[verdict.VerdictFile])
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[verdict.VerdictFile] = bytes.ReplaceAll(files[verdict.VerdictFile], []byte(was.Run.Rules), []byte(strings.Repeat("0", len(was.Run.Rules))))
+	v, err = verify(files, options{gaps: true})
 	if err != nil {
 		t.Fatal(err)
 	}

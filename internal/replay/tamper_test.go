@@ -290,7 +290,7 @@ var inLogs = []tampering{
 
 // inFiles alters files beside the verdict.
 var inFiles = []tampering{
-	{"the script", func(f *forger) { f.substitute("reproduce/G1.sh", "set -x", "set -e", 1) }, "G1: reproduce/G1.sh is not the script of what was observed"},
+	{"the script", func(f *forger) { f.substitute("reproduce/G1.sh", "set -u", "set -e", 1) }, "G1: reproduce/G1.sh is not the script of what was observed"},
 	{"no script", func(f *forger) { delete(f.files, "reproduce/G1.sh") }, "G1: the script reproduce/G1.sh cannot be read"},
 	{"another claim's script", func(f *forger) { f.claim("G1").Reproduce = "reproduce/G2.sh" }, "G1: reproduce"},
 	{"a script nobody lists", func(f *forger) { f.files["reproduce/G9.sh"] = []byte("#!/bin/sh\n") }, "reproduce/G9.sh is there, and nothing lists it"},

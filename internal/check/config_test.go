@@ -2,6 +2,8 @@ package check
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
@@ -190,9 +192,31 @@ func TestInFlightRequest(t *testing.T) {
 	}
 }
 
+// warmingSecrets is the capture that was cut down to one secret, with the mesh's
+// CA, which a proxy lists as well.
+func warmingSecrets(t *testing.T) []byte {
+	t.Helper()
+	var list, full struct {
+		Configs []json.RawMessage `json:"configs"`
+	}
+	if err := errors.Join(json.Unmarshal(capture(t, "gateway-warming-secrets.json"), &list), json.Unmarshal(capture(t, "gateway-active-secrets.json"), &full)); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range full.Configs {
+		if bytes.Contains(s, []byte(`"ROOTCA"`)) {
+			list.Configs = append(list.Configs, s)
+		}
+	}
+	raw, err := json.Marshal(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 func TestSecrets(t *testing.T) {
-	warming, active := capture(t, "gateway-warming-secrets.json"), capture(t, "gateway-active-secrets.json")
-	check, facts := newTape(t).begin(says(warming), says(warming), says(active), says([]byte("no JSON")))
+	alone, warming, active := capture(t, "gateway-warming-secrets.json"), warmingSecrets(t), capture(t, "gateway-active-secrets.json")
+	check, facts := newTape(t).begin(says(warming), says(warming), says(active), says([]byte("no JSON")), says(alone))
 	s := check.Secret(check.Gateway, "kubernetes://missing")
 	if !s.Present || s.State != envoy.SecretWarming {
 		t.Errorf("%+v", s)
@@ -218,6 +242,7 @@ func TestSecrets(t *testing.T) {
 		break
 	}
 	abortsWith(t, "gateway", func() { check.Secret(check.Gateway, "x") })
+	abortsWith(t, "shows no secret ROOTCA", func() { check.Secret(check.Gateway, "kubernetes://nobody") })
 }
 
 // A decision is awaited in istiod's log from where the claim began: an old
@@ -225,7 +250,7 @@ func TestSecrets(t *testing.T) {
 func TestAwaitDecision(t *testing.T) {
 	tp := newTape(t)
 	tp.marks[subject.Istiod] = 7
-	warming := capture(t, "gateway-warming-secrets.json")
+	warming := warmingSecrets(t)
 	check, _ := tp.begin(func(_ *tape, q observe.Question) recorded.Entry {
 		until := q.(observe.Until)
 		if or := until.Or; or == nil || or.Role != subject.Istiod || or.Since != 7 || strings.Join(or.Holds, "|") != "partner-egressgateway/twohop-egress|is not authorized to read secrets" {

@@ -34,8 +34,7 @@ func mismatch(t *testing.T, err error, says string) {
 
 func recording() *Source {
 	s := New(map[string]*observe.LogFile{})
-	s.Entries[first] = Entry{Question: observe.Get{Path: "/a"}.Key(), Raw: []byte("raw"), Path: "evidence/a", Took: time.Second,
-		Windows: []observe.Window{{Role: subject.Gateway, Log: "logs/g", From: 0, To: 1}}}
+	s.Entries[first] = Entry{Question: observe.Get{Path: "/a"}.Key(), Raw: []byte("raw"), Path: "evidence/a", Took: time.Second}
 	s.Entries[second] = Entry{Question: observe.Get{Path: "/b"}.Key(), Raw: []byte("half"), Error: "30ms went by"}
 	s.Entries[other] = Entry{Question: observe.Get{Path: "/c"}.Key()}
 	return s
@@ -44,7 +43,7 @@ func recording() *Source {
 func TestAnswers(t *testing.T) {
 	s := recording()
 	a, err := ask(t, s, first, "/a")
-	want := observe.Answer{Raw: []byte("raw"), Path: "evidence/a", Took: time.Second, Windows: s.Entries[first].Windows}
+	want := observe.Answer{Raw: []byte("raw"), Path: "evidence/a", Took: time.Second}
 	if diff := cmp.Diff(want, a); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
 	}
@@ -69,6 +68,9 @@ func TestMismatches(t *testing.T) {
 	mismatch(t, err, "observation G1/check/01 is asked for twice")
 }
 
+// gatewayLogs is what an observation of the pods says, which comes first in a run.
+var gatewayLogs = observe.Cast{Pods: []observe.Pod{{Role: subject.Gateway, Log: "logs/g"}}}
+
 func TestLines(t *testing.T) {
 	var raw []byte
 	for n, text := range []string{"/probe/t1", "NR t2.flush.invalid", "late /probe/t1"} {
@@ -80,6 +82,7 @@ func TestLines(t *testing.T) {
 	}
 	s := New(map[string]*observe.LogFile{})
 	s.Logs["logs/g"] = log
+	s.cast = gatewayLogs
 	window := observe.Window{Role: subject.Gateway, Log: "logs/g", From: 0, To: 2, Flush: "t2.flush.invalid"}
 	lines, err := s.Lines(window)
 	if err != nil || len(lines) != 2 || string(lines[0].Text) != "/probe/t1" {
@@ -112,8 +115,8 @@ func TestLines(t *testing.T) {
 
 func TestDerive(t *testing.T) {
 	s := New(map[string]*observe.LogFile{})
-	s.Derived[Name{first, "a.log"}] = Entry{Raw: []byte("line\n"), Path: "evidence/a.log"}
-	s.Derived[Name{first, "empty.log"}] = Entry{Path: "evidence/empty.log"}
+	s.Derived[Name{first, "a.log"}] = Entry{Raw: []byte("line\n"), Path: "evidence/a.log", Meta: observe.Meta{Name: "a.log"}}
+	s.Derived[Name{first, "empty.log"}] = Entry{Path: "evidence/empty.log", Meta: observe.Meta{Name: "empty.log"}}
 	for name, raw := range map[string][]byte{"a.log": []byte("line\n"), "empty.log": nil} {
 		if path, err := s.Derive(first, observe.Meta{Name: name}, raw); err != nil || path != "evidence/"+name {
 			t.Errorf("%s, %v", path, err)
@@ -129,8 +132,8 @@ func TestDerive(t *testing.T) {
 
 func TestUnused(t *testing.T) {
 	s := recording()
-	s.Derived[Name{first, "a.log"}] = Entry{Path: "evidence/a.log"}
-	s.Derived[Name{other, "c.log"}] = Entry{Path: "evidence/c.log"}
+	s.Derived[Name{first, "a.log"}] = Entry{Path: "evidence/a.log", Meta: observe.Meta{Name: "a.log"}}
+	s.Derived[Name{other, "c.log"}] = Entry{Path: "evidence/c.log", Meta: observe.Meta{Name: "c.log"}}
 	unused := func() []string { return slices.Sorted(slices.Values(s.Unused("G1"))) }
 	if diff := cmp.Diff([]string{"G1/check/01 (get /a)", "G1/check/02 (get /b)", "evidence/a.log"}, unused()); diff != "" {
 		t.Error(diff)

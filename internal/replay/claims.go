@@ -53,11 +53,7 @@ func Read(files verdict.Files) (*Recorded, error) {
 	if r.key, err = observe.NewKey(r.v.Run.Nonce, r.v.Run.Header); err != nil {
 		return nil, err
 	}
-	r.readLogs()
-	r.readEvidence(experiment.RunID, r.v.Run.Evidence)
-	for _, c := range r.v.Claims {
-		r.readEvidence(c.ID, c.Evidence)
-	}
+	r.readObservations()
 	r.identify()
 	if len(r.Problems) > 0 {
 		return nil, fmt.Errorf("the recording: %s", strings.Join(r.Problems, " "))

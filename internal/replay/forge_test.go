@@ -148,6 +148,25 @@ func (f *forger) replace(e *verdict.Evidence, old, new string, times int) {
 	f.substitute(e.Path, old, new, times)
 }
 
+// copyCertificate puts one certificate of the ground in another one's place.
+func (f *forger) copyCertificate(from, to string) {
+	f.t.Helper()
+	e := f.entry(run, "run", "input ground")
+	raw := string(f.files[e.Path])
+	value := func(name string) (start, end int) {
+		key := `"` + name + `": "`
+		at := strings.Index(raw, key)
+		if at < 0 {
+			f.t.Fatalf("%s does not hold %s", e.Path, key)
+		}
+		start = at + len(key)
+		return start, start + strings.Index(raw[start:], `"`)
+	}
+	fromStart, fromEnd := value(from)
+	toStart, toEnd := value(to)
+	f.files[e.Path] = []byte(raw[:toStart] + raw[fromStart:fromEnd] + raw[toEnd:])
+}
+
 func (f *forger) substitute(name, old, new string, times int) {
 	f.t.Helper()
 	raw, ok := f.files[name]

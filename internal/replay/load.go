@@ -49,6 +49,15 @@ func (r *replay) readLogs() {
 	}
 }
 
+// readObservations reads the logs, and what the run and each claim observed.
+func (r *replay) readObservations() {
+	r.readLogs()
+	r.readEvidence(experiment.RunID, r.v.Run.Evidence)
+	for _, c := range r.v.Claims {
+		r.readEvidence(c.ID, c.Evidence)
+	}
+}
+
 // readEvidence reads a claim's observations, and holds each against its hash and
 // against the one before it.
 func (r *replay) readEvidence(id claim.ID, list []verdict.Evidence) {

@@ -61,11 +61,7 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	if r.key, err = observe.NewKey(r.v.Run.Nonce, r.v.Run.Header); err != nil {
 		return nil, err
 	}
-	r.readLogs()
-	r.readEvidence(experiment.RunID, r.v.Run.Evidence)
-	for _, c := range r.v.Claims {
-		r.readEvidence(c.ID, c.Evidence)
-	}
+	r.readObservations()
 	r.leftOver()
 	r.findings()
 	r.times()

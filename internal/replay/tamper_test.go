@@ -106,20 +106,10 @@ var inObservations = []tampering{
 		f.replace(e, "logs/gateway-", "logs/partner-", -1)
 	}, "G1: the check cannot be made again: observation G1/check/01: the window on the log of the gateway"},
 	{"the ground's certificates", func(f *forger) {
-		e := f.entry(run, "run", "input ground")
-		raw := string(f.files[e.Path])
-		at := strings.Index(raw, `"ClientCA": "`) + len(`"ClientCA": "`)
-		server := strings.Index(raw, `"ServerCA": "`) + len(`"ServerCA": "`)
-		end := func(from int) int { return from + strings.Index(raw[from:], `"`) }
-		f.files[e.Path] = []byte(raw[:at] + raw[server:end(server)] + raw[end(at):])
+		f.copyCertificate("ServerCA", "ClientCA")
 	}, "The subject cannot be made again: the certificates of the lab: the client certificate"},
 	{"the ground's other CA", func(f *forger) {
-		e := f.entry(run, "run", "input ground")
-		raw := string(f.files[e.Path])
-		client := strings.Index(raw, `"ClientCA": "`) + len(`"ClientCA": "`)
-		stranger := strings.Index(raw, `"Stranger": "`) + len(`"Stranger": "`)
-		end := func(from int) int { return from + strings.Index(raw[from:], `"`) }
-		f.files[e.Path] = []byte(raw[:stranger] + raw[client:end(client)] + raw[end(stranger):])
+		f.copyCertificate("ClientCA", "Stranger")
 	}, "The subject cannot be made again: the certificates of the lab: the stranger's certificate"},
 	{"the ground's lab", func(f *forger) { f.replace(f.entry(run, "run", "input ground"), `"Lab": 1`, `"Lab": 2`, 1) }, "lab"},
 	{"the ground's images", func(f *forger) {

@@ -1,13 +1,6 @@
 package experiment
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -97,58 +90,13 @@ func chained(list []verdict.Evidence, key observe.Key, id claim.ID) bool {
 	return true
 }
 
-// A private key is never kept, in whatever clothes it comes.
+// What the folder refuses is not listed either. In which clothes a private key may
+// come is tested there.
 func TestPrivateKeysAreRefused(t *testing.T) {
-	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(ec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec1, err := x509.MarshalECPrivateKey(ec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	encode := base64.StdEncoding.EncodeToString
-	public, err := x509.MarshalPKIXPublicKey(&ec.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, raw := range map[string]string{
-		"PEM":                      string(inPEM),
-		"PEM of another kind":      string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: sec1})),
-		"PEM within text":          "tls.key: |\n" + string(inPEM) + "other: x\n",
-		"base64 of PEM":            "apiVersion: v1\ndata:\n  tls.key: " + encode(inPEM) + "\n",
-		"base64 of PEM in JSON":    `{"inline_bytes":"` + encode(inPEM) + `"}`,
-		"base64 without padding":   "k: " + strings.TrimRight(encode(inPEM), "=") + "\n",
-		"DER":                      string(pkcs8),
-		"DER, SEC 1":               string(sec1),
-		"DER, PKCS 1":              string(x509.MarshalPKCS1PrivateKey(rsaKey)),
-		"base64 of DER":            "key: " + encode(pkcs8),
-		"base64 of DER, by PKCS 1": "key: " + encode(x509.MarshalPKCS1PrivateKey(rsaKey)),
-	} {
-		if !verdict.HoldsPrivateKey([]byte(raw)) {
-			t.Errorf("%s passes", name)
-		}
-		k := NewKeeper(files{}, nil, "G1")
-		if _, err := k.Keep(observe.Observation{Question: observe.Get{}, Raw: []byte(raw)}); err == nil || len(k.Evidence()) != 0 {
-			t.Errorf("%s: %v, and it is listed", name, err)
-		}
-	}
-	for name, raw := range map[string][]byte{
-		"nothing": nil, "text": []byte("no private key here"), "a public key": public, "its base64": []byte("key: " + encode(public)),
-		"bytes": bytes.Repeat([]byte{0x30, 0x82}, 50),
-	} {
-		if verdict.HoldsPrivateKey(raw) {
-			t.Errorf("%s is refused", name)
-		}
+	k := NewKeeper(files{}, nil, "G1")
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("any")})
+	if _, err := k.Keep(observe.Observation{Question: observe.Get{}, Raw: key}); err == nil || len(k.Evidence()) != 0 {
+		t.Errorf("%v, and it is listed", err)
 	}
 }
 

@@ -72,7 +72,6 @@ func TestApplyIsPure(t *testing.T) {
 		e.Rotate("rotate", pair),
 		e.SecondGateway("second"),
 		e.RouteVia("via", s.Unbound),
-		e.SwapUnbound("swap"),
 		e.MountFiles("mount", files, map[string][]byte{"tls.crt": pair.CertPEM}),
 		e.PartnerName("name").Has("addresses", "10.0.0.1"),
 		e.Scope("scope", networking.OutboundTrafficPolicy_REGISTRY_ONLY, "./*"),

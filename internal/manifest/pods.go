@@ -75,14 +75,6 @@ func (e *Editor) RouteVia(change string, gateway subject.Workload) Variation {
 	}}
 }
 
-// SwapUnbound takes the gateway that has the Role for the one that has not.
-func (e *Editor) SwapUnbound(change string) Variation {
-	return Variation{Change: change, edit: func(s *Set) error {
-		s.Subject.Unbound = e.Baseline.Subject.Gateway
-		return nil
-	}}
-}
-
 // GatewayPod starts another gateway beside the subject's, without traffic, as a
 // service account of its own name that may do to Secrets what the rule says.
 // Nothing waits until it is ready: a gateway that lacks a secret is not for 15 s.

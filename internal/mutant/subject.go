@@ -9,9 +9,13 @@ import (
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurity "istio.io/client-go/pkg/apis/security/v1"
 	istiotelemetry "istio.io/client-go/pkg/apis/telemetry/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"twohop/internal/manifest"
+	"twohop/internal/subject"
 )
 
 type port = networking.TrafficPolicy_PortTrafficPolicy
@@ -154,11 +158,21 @@ func policies(e *manifest.Editor) ([]Mutant, error) {
 		return m
 	}
 	return []Mutant{
-		fault(RBAC, e.SwapUnbound("the gateway that lacks the Role has it"), kills("HTTP status: expected 503, saw 200", "G2-rbac")),
+		fault(RBAC, withRole(s.Unbound, "the gateway that lacks the Role has it"), kills("HTTP status: expected 503, saw 200", "G2-rbac")),
 		fault(RBAC, manifest.Remove("the gateway's credential does not exist", e.SecretNamed(s.Credential)),
 			kills("has the secret kubernetes://"+s.Credential, "H2-rbac-verbs", "H2-rbac-names")),
 		fresh("the gateway admits nobody", manifest.Add("an AuthorizationPolicy that allows nothing", deny), kills("HTTP status: expected 200, saw 403", "G1", "G2")),
 		fresh("the gateway logs nothing", manifest.Add("a Telemetry without access logs", silent(s.Gateway.Namespace)), kills("the log of .*gateway|later line", "G1", "G2", "G2-control", "G4")),
 		fault(Mesh, manifest.Add("the sidecar logs nothing", silent(s.Client.Namespace)), kills("the line of the probe", "G1", "G2", "G2-control", "G4")),
 	}, nil
+}
+
+// withRole gives a gateway a service account that may read Secrets: another one,
+// because istiod remembers for a minute that its own may not.
+func withRole(gateway subject.Workload, change string) manifest.Variation {
+	const account = "may-read-secrets"
+	return manifest.Together(change,
+		manifest.Add("", &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: gateway.Namespace, Name: account}}),
+		manifest.Allow("", gateway.Namespace, account, rbacv1.PolicyRule{Verbs: []string{"get", "watch", "list"}}),
+		manifest.Edit("", gateway.Namespace, gateway.Deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec.ServiceAccountName = account }))
 }

@@ -126,7 +126,7 @@ func everyString(s *Setup, all []aligned, title string) Experiment[[]broken] {
 				s.call.Fact(who+": partner's verification of the client certificate", s.call.PartnerLog().Verify, Equal("SUCCESS"))
 			}
 		},
-		Flips: []string{"* broken: the call takes both hops", "* broken: HTTP status", "* broken: * says why"},
+		Flips: []string{"* broken: HTTP status", "* broken: none at the *", "* broken: * says why"},
 	}
 }
 
@@ -182,7 +182,7 @@ func breakGroup(t *T, from *manifest.Set, group []aligned, b bend, found *findin
 	saw := callGroup(t, group)
 	analysed := analysis()
 	for _, s := range saw {
-		s.state(t)
+		s.state()
 		if found != nil {
 			found.table.Rows = append(found.table.Rows, s.row(analysed.Messages, found.known.Messages))
 		}
@@ -207,12 +207,23 @@ func callGroup(t *T, group []aligned) []broken {
 	return saw
 }
 
-// state says whether the call turned, and that it did for the reason known.
-func (s broken) state(t *T) {
+// state says that the call turned, for the reason known, and how far it got.
+func (s broken) state() {
 	name := s.name + " broken"
-	s.call.Fact(name+": the call takes both hops", bothHops(t, s.call), BeFalse())
 	s.call.StatusOf(name, Equal(s.status))
+	s.got(name, "gateway", len(s.call.GatewayLines), s.witness == gatewaySays || s.witness == partnerSays)
+	s.got(name, "partner", len(s.call.PartnerLines), s.witness == partnerSays || s.witness == bypassedSays)
 	s.call.Because(name+": "+string(s.witness)+" says why", s.why(), oneOf(s.says))
+}
+
+// got states how often a log has the call: once, or not at all where what is broken
+// lies before it.
+func (s broken) got(name, who string, lines int, reached bool) {
+	if reached {
+		s.call.Fact(name+": one at the "+who, lines, Equal(1))
+	} else {
+		s.call.Fact(name+": none at the "+who, lines, Equal(0))
+	}
 }
 
 // oneOf matches a text with one of these in it.
@@ -231,13 +242,19 @@ func oneOf(texts []string) types.GomegaMatcher {
 func (s broken) why() string {
 	switch s.witness {
 	case sidecarSays:
-		return check.Logged(s.call.SidecarLog())
+		return reason(s.call.SidecarLog())
 	case gatewaySays:
-		return each(s.call.GatewayLines, check.Logged)
+		return reason(s.call.GatewayLog())
 	case gatewayShuts:
-		return each(s.call.RefusedLines, check.Logged)
+		return reason(s.call.RefusedLog())
 	}
 	return s.call.PartnerErrorLog()
+}
+
+// reason is why a proxy's call or connection failed, by its log: what the transport
+// said or, where there was no connection to fail, the response code's details.
+func reason(l envoy.AccessLog) string {
+	return cmp.Or(l.UpstreamTransportFailureReason, l.ResponseCodeDetails)
 }
 
 // row is the string's line in the table. It is short, for a wall: the facts have

@@ -100,6 +100,18 @@ func passesBothHops(t *T, c *Call) {
 	c.Fact("partner: the caller is the gateway", c.PartnerLog().Peer, Equal(t.Gateway.IP))
 }
 
+// onceEach states that the gateway passed each of the requests on once, and that
+// the partner got it once.
+func onceEach(calls []*Call) {
+	loggedOnce(calls)
+	calls[0].Fact("partner: requests that it got once", check.Once(calls, func(c *Call) int { return len(c.PartnerLines) }), Equal(len(calls)))
+}
+
+// loggedOnce states that each of the requests is in the gateway's log once.
+func loggedOnce(calls []*Call) {
+	calls[0].Fact("gateway: requests that it logged once", check.Once(calls, func(c *Call) int { return len(c.GatewayLines) }), Equal(len(calls)))
+}
+
 // presented states that a call arrived once, with the certificate of this serial.
 func presented(c *Call, serial string) {
 	c.Status(Equal(200))

@@ -85,6 +85,7 @@ var _ = Claim("F-partner-lax", func(s *Setup) Experiment[*Call] {
 			call := t.Call()
 			flags := check.Flags(call.SidecarLog()) + check.Flags(call.GatewayLog())
 			call.Fact("curl, sidecar or gateway: a failure", call.HTTPCode != 200 || flags != "", BeTrue())
+			onceEach([]*Call{call})
 			call.Fact("partner: verification of the client certificate", call.PartnerLog().Verify, Not(Equal("SUCCESS")))
 			// The failure is the one that a partner causes that asks.
 			call.Status(Equal(400))

@@ -131,8 +131,9 @@ func (m move) stayed() (n int) {
 	return n
 }
 
-// nothingFails states that the move cost no request.
+// nothingFails states that the move cost no request, and sent none twice.
 func (m move) nothingFails() {
+	onceEach(m.calls)
 	m.last().Fact("requests that failed", len(m.calls)-check.Answered(m.calls, 200), Equal(0))
 }
 

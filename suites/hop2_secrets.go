@@ -201,13 +201,13 @@ func secretsRole(names []string, verbs ...string) rbacv1.PolicyRule {
 
 // servedTo states whether istiod serves the credential to a gateway pod.
 func servedTo(t *T, pod string, served bool) {
-	state, refusal := Not(Equal(envoy.SecretActive)), ContainSubstring("is not authorized to read secrets")
+	state, refusal := envoy.SecretWarming, ContainSubstring("is not authorized to read secrets")
 	if served {
-		state, refusal = Equal(envoy.SecretActive), BeEmpty()
+		state, refusal = envoy.SecretActive, BeEmpty()
 	}
 	p := t.Extra(pod)
 	secret := t.AwaitDecision(p, manifest.SDSName(t.Subject.Credential))
-	secret.Fact("state", secret.State, state)
+	secret.Fact("state", secret.State, Equal(state))
 	line, path := t.IstiodLog(pod+"/"+p.Namespace, "not authorized to read secrets")
 	t.Fact("istiod's refusal", line, refusal, path)
 }

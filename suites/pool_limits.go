@@ -44,20 +44,28 @@ func rush(t *T) (r rushed) {
 // fact states a fact about all the calls: they share their evidence.
 func (r rushed) fact(name string, seen any, want OmegaMatcher) { r.calls[0].Fact(name, seen, want) }
 
-// overflowed states how many calls the gateway refused for want of room, by the
-// flag and the details of its log.
-func (r rushed) overflowed(name string, want OmegaMatcher) {
-	n := 0
+// refused states that the gateway refused some of the calls for want of room, by
+// the flag and the details of its log, and no other call failed.
+func (r rushed) refused() int {
+	refused, overflows := check.Answered(r.calls, 503), 0
 	for _, c := range r.calls {
 		if l := c.GatewayLog(); check.Flags(l) == "UO" && strings.Contains(l.ResponseCodeDetails, "overflow") {
-			n++
+			overflows++
 		}
 	}
-	r.calls[0].Because(name, n, want)
+	r.fact("curl: responses with 503", refused, And(BeNumerically(">", 0), BeNumerically("<", crowd)))
+	r.fact("curl: all others have 200", check.Answered(r.calls, 200), Equal(crowd-refused))
+	r.calls[0].Because("gateway: each 503 has the flag UO and the reason overflow", overflows, And(Equal(refused), BeNumerically(">", 0)))
+	return refused
 }
 
-// arrived states that the partner saw the calls that succeeded, once each, and no other.
+// refusals are the facts by which a crowd that is refused differs from one that waits.
+var refusals = []string{"curl: responses with 503", "gateway: each 503 has the flag UO and the reason overflow"}
+
+// arrived states that the partner saw the calls that succeeded, once each, and no
+// other, and the gateway each of them.
 func (r rushed) arrived() {
+	loggedOnce(r.calls)
 	r.fact("partner: requests, one for each 200", len(check.Arrivals(r.calls)), Equal(check.Answered(r.calls, 200)))
 }
 
@@ -68,8 +76,7 @@ var _ = Claim("P-overflow", func(s *Setup) Experiment[rushed] {
 		Arrange: vary(oneConnection(s)),
 		Check: func(t *T) rushed {
 			r := rush(t)
-			r.fact("curl: responses with 503", check.Answered(r.calls, 503), BeNumerically(">", 0))
-			r.overflowed("gateway: lines with the flag UO and the reason overflow", BeNumerically(">", 0))
+			r.refused()
 			r.arrived()
 			return r
 		},
@@ -79,7 +86,7 @@ var _ = Claim("P-overflow", func(s *Setup) Experiment[rushed] {
 			r.fact("curl: the longest call waited for others", check.Longest(r.calls), BeNumerically(">=", 2*probe.SlowAnswer))
 		},
 		Control: vary(onePending(s)),
-		Flips:   []string{"curl: responses with 503", "gateway: lines with the flag UO and the reason overflow"},
+		Flips:   refusals,
 	}
 })
 
@@ -109,10 +116,7 @@ var _ = Claim("P-overflow-3", func(s *Setup) Experiment[rushed] {
 		Arrange: vary(oneConnection(s), onePending(s)),
 		Check: func(t *T) rushed {
 			r := rush(t)
-			refused := check.Answered(r.calls, 503)
-			r.fact("curl: responses with 503", refused, And(BeNumerically(">", 0), BeNumerically("<", crowd)))
-			r.fact("curl: all others have 200", check.Answered(r.calls, 200), Equal(crowd-refused))
-			r.overflowed("gateway: each 503 has the flag UO and the reason overflow", And(Equal(refused), BeNumerically(">", 0)))
+			refused := r.refused()
 			r.fact("sidecar: lines with the flag UO", check.Flagged(r.calls, (*Call).SidecarLog, "UO"), Equal(0))
 			r.arrived()
 			r.after.Grew(r.before, "upstream_rq_pending_overflow", BeNumerically("==", refused))
@@ -123,7 +127,7 @@ var _ = Claim("P-overflow-3", func(s *Setup) Experiment[rushed] {
 			r.fact("curl: the longest call waited for others", check.Longest(r.calls), BeNumerically(">=", 2*probe.SlowAnswer))
 		},
 		Control: vary(hop2Pool(s, "any number of requests may wait", func(pool *networking.ConnectionPoolSettings) { pool.Http = nil })),
-		Flips:   []string{"curl: responses with 503", "gateway: each 503 has the flag UO and the reason overflow"},
+		Flips:   refusals,
 	}
 })
 
@@ -156,6 +160,9 @@ func ejected(arrange, control Variation) Experiment[failedOften] {
 			f.before = t.Counters(t.Gateway, t.Subject.Hop2Cluster())
 			failed := t.Sequential(4, 0, check.Failing).Calls()
 			failed[0].Fact("partner: 503s of its own", check.Arrived(failed, 503), BeNumerically(">=", 3))
+			loggedOnce(failed)
+			heldBack := check.Flagged(failed, (*Call).GatewayLog, "UH") // the last of them, perhaps
+			failed[0].Fact("partner: requests, one for each that the gateway let through", len(check.Arrivals(failed)), Equal(len(failed)-heldBack))
 			f.call = t.Call()
 			f.host = t.OnlyEndpoint(t.Gateway, t.Subject.Hop2Cluster())
 			f.after = t.Counters(t.Gateway, t.Subject.Hop2Cluster())

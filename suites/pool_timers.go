@@ -72,6 +72,7 @@ var _ = Claim("P-idle-keepalive", func(s *Setup) Experiment[ended] {
 		Check: func(t *T) (e ended) {
 			before := t.KeepaliveProbes(t.Gateway)
 			e.calls = t.Sequential(given(t, requests, 1), probing).Calls()
+			onceEach(e.calls)
 			gateway := t.AwaitProbed(probing - early)
 			hop2 := t.Hop2Sockets(gateway)
 			gateway.Fact("hop 2, connections", len(hop2), Equal(1))
@@ -155,6 +156,7 @@ var _ = Claim("P-max-duration", func(s *Setup) Experiment[[]*Call] {
 			calls := t.Sequential(4, 0, check.Slow).Calls()
 			after := t.Counters(t.Gateway, t.Subject.Hop2Cluster())
 			calls[0].Fact("curl: responses with 200", check.Answered(calls, 200), Equal(len(calls)))
+			onceEach(calls)
 			groups := carriedBy(calls)
 			opened, last := groups[0][0].GatewayLog().StartTime, groups[0][len(groups[0])-1].GatewayLog()
 			var end, next any // nothing, where there is none
@@ -190,6 +192,7 @@ var _ = Claim("P-max-requests", func(s *Setup) Experiment[[]*Call] {
 		})),
 		Check: func(t *T) []*Call {
 			calls := t.Sequential(7, 0).Calls()
+			onceEach(calls)
 			calls[0].Fact("curl: responses with 200", check.Answered(calls, 200), Equal(len(calls)))
 			calls[0].Fact("partner: requests that each connection carried", check.Carried(check.Connections(calls)), Equal([]int{3, 3, 1}))
 			return calls

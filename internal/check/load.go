@@ -30,6 +30,11 @@ func count(calls []*Call, is func(*Call) bool) (n int) {
 	return n
 }
 
+// Once counts the calls about which a log has exactly one line.
+func Once(calls []*Call, lines func(*Call) int) int {
+	return count(calls, func(c *Call) bool { return lines(c) == 1 })
+}
+
 // Longest is how long the call took that took longest, by curl's word.
 func Longest(calls []*Call) time.Duration {
 	longest := time.Duration(0)

@@ -52,8 +52,8 @@ func (c *Counters) Is(name string, want types.GomegaMatcher) bool {
 	return c.t.Fact(fmt.Sprintf("%s, %s: %s", c.who, c.cluster, name), c.Value(name), want, c.path)
 }
 
-// Grew states by how much a counter grew since it was taken before. One that is
-// absent now fails; one that was not made yet had counted nothing.
+// Grew states by how much a counter grew since it was taken before. Envoy makes a
+// cluster's counters with the cluster, so one that is absent either time fails.
 func (c *Counters) Grew(before *Counters, name string, want types.GomegaMatcher) bool {
 	return c.t.Fact(fmt.Sprintf("%s, %s: %s grew by", c.who, c.cluster, name), c.growth(before, name), want, before.path, c.path)
 }
@@ -64,17 +64,14 @@ func (c *Counters) GrewBecause(before *Counters, name string, want types.GomegaM
 }
 
 func (c *Counters) growth(before *Counters, name string) *uint64 {
-	now := c.Value(name)
-	if now == nil {
+	then, now := before.Value(name), c.Value(name)
+	if then == nil || now == nil {
 		return nil
 	}
-	grown := *now
-	if then := before.Value(name); then != nil {
-		if *then > *now { // the proxy has started anew, or it is another one
-			c.t.Abort("%s, %s: %s went back from %d to %d", c.who, c.cluster, name, *then, *now)
-		}
-		grown = *now - *then
+	if *then > *now { // the proxy has started anew, or it is another one
+		c.t.Abort("%s, %s: %s went back from %d to %d", c.who, c.cluster, name, *then, *now)
 	}
+	grown := *now - *then
 	return &grown
 }
 

@@ -193,6 +193,8 @@ func parseListener(body []byte) (Listener, error) {
 	}
 	l := Listener{Name: raw.Name}
 	switch a := raw.Address; {
+	case a.Socket != nil && a.Socket.Port == 0:
+		return Listener{}, fmt.Errorf("listener %q has no port: %s", raw.Name, excerpt(body))
 	case a.Socket != nil:
 		l.Address = joinHostPort(a.Socket.Address, strconv.FormatUint(uint64(a.Socket.Port), 10))
 	case a.Pipe != nil:

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -130,19 +131,22 @@ func (l *Lab) removeForeign(ctx context.Context) error {
 	for _, o := range l.home.Objects() {
 		known[manifest.KeyOf(o)] = true
 	}
+	own := l.fixtures.Subject.Namespaces()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
-	for _, namespace := range l.fixtures.Subject.Namespaces() {
-		for _, resource := range foreign {
-			group.Go(func() error {
-				return removeUnknown(ctx, client.Resource(resource.gvr).Namespace(namespace), resource.kind, known)
+	for _, resource := range foreign {
+		group.Go(func() error {
+			return removeUnknown(ctx, client.Resource(resource.gvr), resource.kind, func(o metav1.PartialObjectMetadata) bool {
+				return !slices.Contains(own, o.Namespace) || known[manifest.Key{Kind: resource.kind, Namespace: o.Namespace, Name: o.Name}]
 			})
-		}
+		})
 	}
 	return group.Wait()
 }
 
-func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, kind string, known map[manifest.Key]bool) error {
+// removeUnknown deletes the objects of a kind that are to be neither kept nor of the
+// mesh's own. It lists all namespaces at once: a call for each takes longer.
+func removeUnknown(ctx context.Context, objects metadata.Getter, kind string, kept func(metav1.PartialObjectMetadata) bool) error {
 	list, err := objects.List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -151,10 +155,10 @@ func removeUnknown(ctx context.Context, objects metadata.ResourceInterface, kind
 		return fmt.Errorf("look for what an earlier run has left: %w", err)
 	}
 	for _, o := range list.Items {
-		if known[manifest.Key{Kind: kind, Namespace: o.Namespace, Name: o.Name}] || o.Name == sentinelName || ofIstio(o) {
+		if kept(o) || o.Name == sentinelName || ofIstio(o) {
 			continue
 		}
-		if err := objects.Delete(ctx, o.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		if err := objects.Namespace(o.Namespace).Delete(ctx, o.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("delete %s %s/%s, which an earlier run has left: %w", kind, o.Namespace, o.Name, err)
 		}
 	}

@@ -3,13 +3,14 @@ package mutation
 import (
 	"fmt"
 	"slices"
-	"sync"
 )
 
 // aCase is something that is done to a recording, after which a claim must not
 // come out as it did.
 type aCase struct {
 	doc, field, op string
+	at             ref // of a node, with by
+	by             operator
 	// ways are tried in turn, until one of them turns the claim: for a value there
 	// are many others.
 	ways []mutant
@@ -33,12 +34,13 @@ func (s *subject) others(r ref) []string {
 	if d.nodes[r.node].kind == moment {
 		return []string{"1h", "-1h", "24h"}
 	}
-	return append(s.harmless(r), drastic(d.raw, d.nodes[r.node])...)
+	n := d.nodes[r.node]
+	return without(slices.Concat(s.harmless(r), s.everyValue.like(d.raw, n), drastic(d.raw, n)), s.value(r))
 }
 
 func (s *subject) caseOf(r ref, op operator) aCase {
 	d := s.docs[r.doc]
-	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String()}
+	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String(), at: r, by: op}
 	if op == alter {
 		for _, v := range s.others(r) {
 			c.ways = append(c.ways, mutant{edits: edits{r.doc: {{node: r.node, op: alter, to: v}}}})
@@ -67,9 +69,9 @@ func (s *subject) operators(r Read) (all []operator) {
 
 // cases are those of the nodes that the facts read. Of nodes that are read by the
 // same code in the same place and move the same facts, the first one is altered; of
-// those that a parser wants, one in so many claims: thinned says how many others
-// there are.
-func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinned int) {
+// those that a parser wants, one in all claims: thinned says how many others there
+// are.
+func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned int) {
 	seen := map[string]bool{}
 	done := map[string]bool{}
 	for _, r := range found.Read {
@@ -80,12 +82,15 @@ func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinne
 				continue
 			}
 			done[one] = true
-			if alike := fmt.Sprint(s.class(at), op, r.Facts); seen[alike] {
+			alike := fmt.Sprint(s.class(at), op, r.Facts)
+			if s.slow {
+				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Facts, r.Fails)
+			}
+			if seen[alike] {
 				thinned++
 				continue
-			} else {
-				seen[alike] = true
 			}
+			seen[alike] = true
 			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
 				thinned++
 				continue
@@ -96,20 +101,14 @@ func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinne
 	return append(all, s.everywhere(found)...), thinned
 }
 
-// parsers are asked the same in all claims.
-type parsers struct {
-	sync.Mutex
-	times map[string]int
-}
+// parsers are the fields that a parser wants, and refuses otherwise: it does the
+// same in all claims.
+type parsers map[string]bool
 
-const inClaims = 3
-
-// first reports whether something is asked one of the first times.
-func (p *parsers) first(what string) bool {
-	p.Lock()
-	defer p.Unlock()
-	p.times[what]++
-	return p.times[what] <= inClaims
+func (p parsers) first(what string) bool {
+	first := !p[what]
+	p[what] = true
+	return first
 }
 
 // everywhere are cases in which a field of all log lines, or of all of curl's

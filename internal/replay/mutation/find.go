@@ -38,10 +38,13 @@ func Load(files recording.Files) (*Suite, error) {
 			s.subjects = append(s.subjects, of)
 		}
 	}
-	samples := map[string]*document{}
+	samples, everywhere := map[string]*document{}, words{}
 	for _, of := range s.subjects {
 		of.noteSamples(samples)
-		of.samples = samples
+		of.samples, of.everyValue = samples, everywhere
+		for _, d := range of.docs {
+			everywhere.note(d)
+		}
 	}
 	// Those that take longest begin.
 	slices.SortStableFunc(s.subjects, func(a, b *subject) int { return b.size() - a.size() })

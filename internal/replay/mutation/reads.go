@@ -88,6 +88,8 @@ type finder struct {
 const (
 	enoughNodes = 2
 	manyNodes   = 10000
+	// manyRequests make a replay take long too.
+	manyRequests = 100
 )
 
 // find alters sets of nodes at once. A set whose alteration moves nothing is not

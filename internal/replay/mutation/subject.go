@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,10 +46,13 @@ type subject struct {
 	values words
 	base   reading
 	logs   map[string]*observe.LogFile
-	many   bool // nodes: a replay takes long
+	many   bool // nodes: Find takes long
+	slow   bool // a replay takes long
 	left   int  // nodes that were left out
 	// samples are lines of other claims (noteSamples).
 	samples map[string]*document
+	// everyValue are those of the whole recording.
+	everyValue words
 	// entries are the claim's, with windows as spread numbers lines.
 	entries map[observe.Slot]recorded.Entry
 }
@@ -84,6 +88,7 @@ func newSubject(c *replay.Claim) (*subject, error) {
 		}
 		s.logs[log] = parsed
 	}
+	s.slow = s.size() > manyNodes || s.requests() > manyRequests
 	s.base = s.replay(nil)
 	s.left = s.reduce()
 	nodes := 0
@@ -93,6 +98,17 @@ func newSubject(c *replay.Claim) (*subject, error) {
 	}
 	s.many = nodes > manyNodes
 	return s, nil
+}
+
+// requests is how many the claim makes.
+func (s *subject) requests() (all int) {
+	for _, e := range s.Entries {
+		if fields := strings.Fields(e.Question); len(fields) > 2 && fields[0] == "requests" {
+			n, _ := strconv.Atoi(fields[2]) // of another form is another question
+			all += n
+		}
+	}
+	return all
 }
 
 func order(a, b observe.Slot) int {

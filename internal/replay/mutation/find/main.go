@@ -1,6 +1,6 @@
 // Find finds what the facts of a recording read: go run
 // ./internal/replay/mutation/find ARCHIVE READS. "make record" calls it. It takes
-// minutes, and knows only files.
+// minutes.
 package main
 
 import (

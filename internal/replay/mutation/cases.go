@@ -28,14 +28,45 @@ func (s *subject) value(r ref) string {
 	return string(d.raw[d.nodes[r.node].start:d.nodes[r.node].end])
 }
 
-// values are all others that a node is tried with.
+// others are the values that a node is tried with, those first that turn most: one
+// that differs little, a drastic one, one that the field has elsewhere in the claim.
 func (s *subject) others(r ref) []string {
 	d := s.docs[r.doc]
-	if d.nodes[r.node].kind == moment {
+	n := d.nodes[r.node]
+	if n.kind == moment {
 		return []string{"1h", "-1h", "24h"}
 	}
-	n := d.nodes[r.node]
-	return without(slices.Concat(s.harmless(r), s.everyValue.like(d.raw, n), drastic(d.raw, n)), s.value(r))
+	all := without(append(inTurn(s.harmless(r), drastic(d.raw, n)), s.natural(r)...), s.value(r))
+	if s.slow {
+		return firstOf(all, fewValues)
+	}
+	return all
+}
+
+// natural are the values that the field has elsewhere in the recording, and one that
+// differs little.
+func (s *subject) natural(r ref) []string {
+	d := s.docs[r.doc]
+	return without(slices.Concat(s.harmless(r), s.everyValue.like(d.raw, d.nodes[r.node])), s.value(r))
+}
+
+// fewValues are tried in claims whose replay takes long, manyValues for a fact that
+// no case has made fail.
+const (
+	fewValues  = 6
+	manyValues = 14
+)
+
+// inTurn takes from two lists in turn.
+func inTurn(a, b []string) (all []string) {
+	for i := range max(len(a), len(b)) {
+		for _, list := range [][]string{a, b} {
+			if i < len(list) {
+				all = append(all, list[i])
+			}
+		}
+	}
+	return all
 }
 
 func (s *subject) caseOf(r ref, op operator) aCase {
@@ -74,6 +105,7 @@ func (s *subject) operators(r Read) (all []operator) {
 func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned int) {
 	seen := map[string]bool{}
 	done := map[string]bool{}
+	covered := map[int]bool{}
 	for _, r := range found.Read {
 		at := ref{r.Doc, r.Node}
 		for _, op := range s.operators(r) {
@@ -84,13 +116,16 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 			done[one] = true
 			alike := fmt.Sprint(s.class(at), op, r.Facts)
 			if s.slow {
-				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Facts, r.Fails)
+				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Fails)
 			}
-			if seen[alike] {
+			if seen[alike] && !(s.slow && r.covers(covered)) {
 				thinned++
 				continue
 			}
 			seen[alike] = true
+			for _, i := range r.Facts {
+				covered[i] = true
+			}
 			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
 				thinned++
 				continue
@@ -99,6 +134,11 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 		}
 	}
 	return append(all, s.everywhere(found)...), thinned
+}
+
+// covers reports whether a node moves a fact that no other one does so far.
+func (r Read) covers(covered map[int]bool) bool {
+	return slices.ContainsFunc(r.Facts, func(i int) bool { return !covered[i] })
 }
 
 // parsers are the fields that a parser wants, and refuses otherwise: it does the

@@ -28,10 +28,13 @@
 // which the claim turns. One that does not hold, in the trial that has to fail, shows
 // by itself that it can.
 //
-// In claims whose replay takes long (more than 10,000 fields or 100 requests) one
-// field is altered for each sort of document, stage and set of facts, and one
-// document of a sort and stage has the faults of a whole answer.
+// In claims whose replay takes long (more than 10,000 fields, 100 requests or six
+// changes of the subject) one field is altered for each sort of document and stage,
+// and one for each fact that none of them moves, with at most six values; and one
+// document of a sort and stage has the faults of a whole answer. A mutant of what only
+// the check reads is replayed without the control, if it turns the claim by that.
 //
 // What people get to read (evidence derived from logs, tables, scripts) is not
-// looked at here: verify-run works it out anew and compares it.
+// looked at here: verify-run works it out anew and compares it. The package knows no
+// cluster, and no claim but by its facts.
 package mutation

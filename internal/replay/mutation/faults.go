@@ -40,7 +40,7 @@ func (s *subject) faults(found *ClaimReads) (all []aCase) {
 
 // instead is a case in which an observation has other bytes.
 func (s *subject) instead(d *document, op string, raw []byte, optional bool) aCase {
-	return aCase{doc: d.name, field: "all of it", op: op, optional: optional, ways: []mutant{{entries: func(all map[observe.Slot]recorded.Entry) {
+	return aCase{doc: d.name, field: "all of it", op: op, optional: optional, ways: []mutant{{of: d, entries: func(all map[observe.Slot]recorded.Entry) {
 		e := all[d.slot]
 		e.Raw = raw
 		all[d.slot] = e
@@ -59,7 +59,7 @@ func (s *subject) answers(d *document, read bool) (all []aCase) {
 		all = []aCase{
 			s.instead(d, "empty", empty, false),
 			s.instead(d, "cut in half", d.raw[:len(d.raw)/2], false),
-			{doc: d.name, field: "all of it", op: "not answered", ways: []mutant{{entries: func(all map[observe.Slot]recorded.Entry) {
+			{doc: d.name, field: "all of it", op: "not answered", ways: []mutant{{of: d, entries: func(all map[observe.Slot]recorded.Entry) {
 				e := all[d.slot]
 				e.Error = "nobody answers"
 				all[d.slot] = e

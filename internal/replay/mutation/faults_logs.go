@@ -22,6 +22,7 @@ func about(line []byte) bool { return token.Match(line) && !bytes.Contains(line,
 // added are lines about requests that were not made, or not seen: what a log says of
 // another request of the claim, said of this one.
 func (s *subject) added(found *ClaimReads) (all []aCase) {
+	done := map[string]bool{}
 	for _, at := range slices.SortedFunc(maps.Keys(s.entries), order) {
 		e := s.entries[at]
 		for _, w := range e.Windows {
@@ -33,6 +34,11 @@ func (s *subject) added(found *ClaimReads) (all []aCase) {
 			continue
 		}
 		for _, w := range e.Windows {
+			if of := string(w.Role) + at.Stage; s.slow && done[of] {
+				continue
+			} else {
+				done[of] = true
+			}
 			for _, line := range s.another(at, w) {
 				all = append(all, aCase{doc: string(w.Role) + "'s log", field: "a line about the request of " + at.String(), op: "added", optional: true,
 					ways: []mutant{{logs: map[string]logEdit{w.Log: func(lines map[int]observe.LogLine) { lines[w.From] = line }}}}})

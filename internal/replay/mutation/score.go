@@ -19,9 +19,9 @@ type Score struct {
 	// ByFact are those killed by a fact or a cause, the others by a parser or by
 	// a check that could not go on.
 	ByFact int
-	// Open are the exempt cases that show a weakness of a claim, FactsExempt and
-	// FactsOpen the facts that no case makes fail, of that kind.
-	Open, FactsExempt, FactsOpen int
+	// FactsExempt are facts that no case makes fail, Open the exempt ones of either
+	// kind that show a weakness of a claim.
+	FactsExempt, Open int
 	// Thinned are nodes that are read by the same code as another one and move the
 	// same facts; Unread those that no fact reads, all of which were altered.
 	Thinned, Unread, Facts int
@@ -41,17 +41,10 @@ func (s *Score) Line() string {
 	if alive := len(s.Survivors); alive > 0 {
 		percent = 100 * float64(s.Killed) / float64(s.Killed+alive)
 	}
-	return fmt.Sprintf("recording mutants: %d cases, %d killed (%d by a fact, %d by a reading that failed), %d exempt (%d of them open weaknesses), %d mean the same, %d move only what has to fail there and does, %d survived: %.4g %%; "+
-		"of %d facts and causes each holding one fails in a case, but for %d exempt (%d open) and %d; %d fields that no fact reads altered at once; %d fields like another one left out",
-		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Open, s.Same, s.Failing, len(s.Survivors), percent,
-		s.Facts, s.FactsExempt, s.FactsOpen, len(s.Unproven), s.Unread, s.Thinned)
-}
-
-func openOnes(e Exemption) int {
-	if e.Open {
-		return 1
-	}
-	return 0
+	return fmt.Sprintf("recording mutants: %d cases, %d killed (%d by a fact, %d by a reading that failed), %d exempt, %d mean the same, %d move only what has to fail there and does, %d survived: %.4g %%; "+
+		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d of the exempt are open weaknesses; %d fields that no fact reads altered at once; %d fields like another one left out",
+		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Same, s.Failing, len(s.Survivors), percent,
+		s.Facts, s.FactsExempt, len(s.Unproven), s.Open, s.Unread, s.Thinned)
 }
 
 // Slowest are the claims whose mutants took longest, wall-clock.
@@ -64,14 +57,7 @@ func (s *Score) Slowest(n int) []string {
 // Run makes all mutants.
 func (s *Suite) Run(reads *Reads) *Score {
 	score := &Score{used: map[int]bool{}}
-	// Which of the fields that are alike in several claims is altered depends on the
-	// claims' order, so this is settled first.
-	parsed, chosen, thinned := parsers{}, map[claim.ID][]aCase{}, map[claim.ID]int{}
-	for _, of := range s.subjects {
-		if found := reads.Claims[of.ID]; found != nil && of.fits(found) {
-			chosen[of.ID], thinned[of.ID] = of.cases(found, parsed)
-		}
-	}
+	chosen, thinned := s.choose(reads)
 	s.each(func(of *subject) {
 		found := reads.Claims[of.ID]
 		if chosen[of.ID] == nil {
@@ -93,6 +79,19 @@ func (s *Suite) Run(reads *Reads) *Score {
 	return score
 }
 
+// choose takes the cases of all claims. Which of the fields that are alike in several
+// claims is altered depends on the claims' order, so this is settled first.
+func (s *Suite) choose(reads *Reads) (chosen map[claim.ID][]aCase, thinned map[claim.ID]int) {
+	parsed := parsers{}
+	chosen, thinned = map[claim.ID][]aCase{}, map[claim.ID]int{}
+	for _, of := range s.subjects {
+		if found := reads.Claims[of.ID]; found != nil && of.fits(found) {
+			chosen[of.ID], thinned[of.ID] = of.cases(found, parsed)
+		}
+	}
+	return chosen, thinned
+}
+
 // fits says that the reads are of this recording.
 func (s *subject) fits(found *ClaimReads) bool {
 	has := func(doc, node int) bool { return doc < len(s.docs) && node < len(s.docs[doc].nodes) }
@@ -103,6 +102,11 @@ func (s *subject) fits(found *ClaimReads) bool {
 	}
 	for _, u := range found.Unexamined {
 		if !has(u[0], u[1]) {
+			return false
+		}
+	}
+	for _, p := range found.Proofs {
+		if p.Fact >= len(s.base.names) || slices.ContainsFunc(p.Changes, func(c Changed) bool { return !has(c.Doc, c.Node) }) {
 			return false
 		}
 	}
@@ -127,7 +131,7 @@ func (s *subject) try(c aCase) (r result) {
 		return result{killed: c.turned(), byFact: true, moved: true}
 	}
 	for _, way := range c.ways {
-		now := s.replayAll(way)
+		now := s.turned(way)
 		facts, moved := s.moved(now)
 		if moved {
 			r.failing = (r.failing || !r.moved) && s.stillFails(facts, now)
@@ -136,7 +140,7 @@ func (s *subject) try(c aCase) (r result) {
 		if !s.turns(now) {
 			continue
 		}
-		r.killed, r.byFact, r.panicked = true, now.err == s.base.err, strings.HasPrefix(strings.TrimPrefix(now.err, "control: "), "the check panicked")
+		r.killed, r.byFact, r.panicked = true, now.err == s.base.err, now.panicked()
 		r.flipped = s.flipped(now)
 		return r
 	}
@@ -172,14 +176,14 @@ func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int
 		s.took = append(s.took, fmt.Sprintf("%6d ms %s", time.Since(start).Milliseconds(), of.ID))
 	}()
 	proven := map[int]bool{}
-	for _, c := range slices.Concat(cases, of.faults(found)) {
+	for _, c := range slices.Concat(cases, of.faults(found), of.proofCases(found)) {
 		r := of.try(c)
 		for _, i := range r.flipped {
 			proven[i] = true
 		}
 		s.count(of.ID, c, r)
 	}
-	of.rest(found, proven)
+	of.rest(found, proven, func(fact string) bool { return exemptionOf(of.ID, "facts", fact, "fails") >= 0 })
 	unread, n := of.unread(found)
 	now := of.replay(unread)
 	facts, moved := of.moved(now)
@@ -195,9 +199,8 @@ func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int
 	}
 	for _, i := range of.unproven(proven) {
 		name := of.base.names[i]
-		if e, ok := s.exempt(of.ID, "facts", name, "fails"); ok {
+		if s.exempt(of.ID, "facts", name, "fails") {
 			s.FactsExempt++
-			s.FactsOpen += openOnes(e)
 		} else {
 			s.Unproven = append(s.Unproven, fmt.Sprintf("%s | facts | %s | fails (%s)", of.ID, name, of.base.facts[i].Seen))
 		}
@@ -205,29 +208,36 @@ func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int
 }
 
 // rest goes through the reads again, for the facts that no case has made fail yet:
-// first those that are known to move such a fact, then all.
-func (s *subject) rest(found *ClaimReads, proven map[int]bool) {
-	const enough = 4 // values: what moves a fact is moved by the first of them
-	for _, all := range []bool{false, true} {
-		for _, r := range found.Read {
-			if len(s.unproven(proven)) == 0 || all && s.slow {
+// first those that are known to move such a fact, then, unless all of these facts
+// are exempt, the others.
+func (s *subject) rest(found *ClaimReads, proven map[int]bool, exempt func(fact string) bool) {
+	wanted := func(i int) bool { return s.base.facts[i].OK && !proven[i] }
+	for _, r := range found.Read {
+		if slices.ContainsFunc(r.Facts, wanted) {
+			s.prove(r, proven)
+		}
+	}
+	for _, r := range found.Read {
+		if s.slow || !slices.ContainsFunc(s.unproven(proven), func(i int) bool { return !exempt(s.base.names[i]) }) {
+			return
+		}
+		if r.Facts == nil {
+			s.prove(r, proven)
+		}
+	}
+}
+
+// prove notes the facts that altering a node makes fail, until none of those that
+// it is known to move is left.
+func (s *subject) prove(r Read, proven map[int]bool) {
+	for _, op := range s.operators(r) {
+		for _, way := range firstOf(s.caseOf(ref{r.Doc, r.Node}, op).ways, manyValues) {
+			if r.Facts != nil && !slices.ContainsFunc(r.Facts, func(i int) bool { return s.base.facts[i].OK && !proven[i] }) {
 				return
 			}
-			known := slices.ContainsFunc(r.Facts, func(i int) bool { return s.base.facts[i].OK && !proven[i] })
-			if known == all || all && r.Facts != nil {
-				continue
-			}
-			for _, op := range s.operators(r) {
-				ways := s.caseOf(ref{r.Doc, r.Node}, op).ways
-				if all {
-					ways = firstOf(ways, enough)
-				}
-				for _, way := range ways {
-					if now := s.replayAll(way); s.turns(now) {
-						for _, i := range s.flipped(now) {
-							proven[i] = true
-						}
-					}
+			if now := s.turned(way); s.turns(now) {
+				for _, i := range s.flipped(now) {
+					proven[i] = true
 				}
 			}
 		}
@@ -273,9 +283,8 @@ func (s *Score) count(id claim.ID, c aCase, r result) {
 		s.Cases, s.Failing = s.Cases+1, s.Failing+1
 	default:
 		s.Cases++
-		if e, ok := s.exempt(id, c.doc, c.field, c.what(r)); ok {
+		if s.exempt(id, c.doc, c.field, c.what(r)) {
 			s.Exempt++
-			s.Open += openOnes(e)
 		} else {
 			s.Survivors = append(s.Survivors, strings.Join([]string{string(id), c.doc, c.field, c.what(r)}, " | "))
 		}

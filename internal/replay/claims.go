@@ -117,11 +117,37 @@ func (r *replay) read(was verdict.Result) (*Claim, error) {
 // the answer to a question that asks the same in other words: what turns a mutant
 // is then a fact, not the bookkeeping of recordings.
 func (c *Claim) Again(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile) verdict.Finding {
+	return c.run(&lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence}, entries)
+}
+
+// AgainCheck is Again for observations that differ from earlier ones in the check
+// only: the control is what it was before, and is not made. ok is false where it
+// cannot be told what the control makes of the check's facts.
+func (c *Claim) AgainCheck(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile, before verdict.Finding) (f verdict.Finding, ok bool) {
+	s := &lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence, until: "control"}
+	if f = c.run(s, entries); !s.stopped {
+		return f, true
+	}
+	f.Error, f.Control = "", before.Control
+	flips := map[string]bool{}
+	for _, fact := range slices.Concat(before.Check.Facts, before.Control.Facts) {
+		flips[fact.Name] = fact.Flips
+	}
+	for i, fact := range f.Check.Facts {
+		flip, known := flips[fact.Name]
+		if !known {
+			return f, false
+		}
+		f.Check.Facts[i].Flips = flip
+	}
+	return f, true
+}
+
+func (c *Claim) run(s *lenient, entries map[observe.Slot]recorded.Entry) verdict.Finding {
 	d, err := suites.ByID(c.ID)
 	if err != nil {
 		return verdict.Finding{Error: err.Error()}
 	}
-	s := &lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence}
 	s.Entries = maps.Clone(entries)
 	f := d.Run(context.Background(), experiment.Environment{
 		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editor, Now: func() time.Time { return c.Start }}).Finding
@@ -134,9 +160,28 @@ type lenient struct {
 	*recorded.Source
 	claim    *Claim
 	evidence []verdict.Evidence
+	// until is the stage before which the replay ends, stopped that it came to it.
+	until   string
+	stopped bool
 }
 
+// stop reports whether the replay ends here.
+func (s *lenient) stop(at observe.Slot) bool {
+	s.stopped = s.stopped || at.Stage == s.until
+	return s.stopped
+}
+
+// over answers a question that a replay does not come to.
+type over struct{}
+
+func (over) Error() string { return "the replay ends here" }
+
+func (o over) Answer(context.Context) (observe.Answer, error) { return observe.Answer{}, o }
+
 func (s *lenient) Begin(ctx context.Context, at observe.Slot, q observe.Question, meta observe.Meta) observe.Pending {
+	if s.stop(at) {
+		return over{}
+	}
 	if e, ok := s.Entries[at]; ok && asks(e.Question) == asks(q.Key()) {
 		if e.Question, e.Meta = q.Key(), meta; e.Path == "" {
 			e.Meta.Name = ""
@@ -156,6 +201,9 @@ func asks(question string) string {
 }
 
 func (s *lenient) Derive(at observe.Slot, meta observe.Meta, _ []byte) (string, error) {
+	if s.stop(at) {
+		return "", over{}
+	}
 	if path, ok := s.claim.derived[recorded.Name{At: at, File: meta.Name}]; ok {
 		return path, nil
 	}

@@ -44,6 +44,14 @@ type Source struct {
 	derived map[Name]bool
 	// cast is who plays the roles, by the observation that was last asked for.
 	cast observe.Cast
+	// read are the windows that were read: a check reads one for each of its requests.
+	read map[bounds][]observe.LogLine
+}
+
+// bounds are a part of a log.
+type bounds struct {
+	log      string
+	from, to int
 }
 
 // Name tells derived bytes of one place apart.
@@ -56,7 +64,7 @@ type Name struct {
 func New(logs map[string]*observe.LogFile) *Source {
 	return &Source{
 		Entries: map[observe.Slot]Entry{}, Derived: map[Name]Entry{}, Logs: logs,
-		asked: map[observe.Slot]bool{}, derived: map[Name]bool{},
+		asked: map[observe.Slot]bool{}, derived: map[Name]bool{}, read: map[bounds][]observe.LogLine{},
 	}
 }
 
@@ -127,9 +135,14 @@ func (s *Source) Lines(w observe.Window) ([]observe.LogLine, error) {
 	if p, ok := s.cast.Find(w.Role); !ok || p.Log != w.Log {
 		return nil, &MismatchError{fmt.Sprintf("%s is not the log of who plays the %s", w.Log, w.Role)}
 	}
-	lines, err := log.Range(w.From, w.To)
-	if err != nil {
-		return nil, &MismatchError{fmt.Sprintf("%s: %v", w.Log, err)}
+	of := bounds{w.Log, w.From, w.To}
+	lines, known := s.read[of]
+	if !known {
+		var err error
+		if lines, err = log.Range(w.From, w.To); err != nil {
+			return nil, &MismatchError{fmt.Sprintf("%s: %v", w.Log, err)}
+		}
+		s.read[of] = lines
 	}
 	if w.Flush != "" && (len(lines) == 0 || !bytes.Contains(lines[len(lines)-1].Text, []byte(w.Flush))) {
 		return nil, &MismatchError{fmt.Sprintf("%s: line %d is not the later one with %s, so what is absent may have come after it", w.Log, w.To-1, w.Flush)}

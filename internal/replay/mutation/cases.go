@@ -3,13 +3,14 @@ package mutation
 import (
 	"fmt"
 	"slices"
-	"sync"
 )
 
 // aCase is something that is done to a recording, after which a claim must not
 // come out as it did.
 type aCase struct {
 	doc, field, op string
+	at             ref // of a node, with by
+	by             operator
 	// ways are tried in turn, until one of them turns the claim: for a value there
 	// are many others.
 	ways []mutant
@@ -27,18 +28,50 @@ func (s *subject) value(r ref) string {
 	return string(d.raw[d.nodes[r.node].start:d.nodes[r.node].end])
 }
 
-// values are all others that a node is tried with.
+// others are the values that a node is tried with, those first that turn most: one
+// that differs little, a drastic one, one that the field has elsewhere in the claim.
 func (s *subject) others(r ref) []string {
 	d := s.docs[r.doc]
-	if d.nodes[r.node].kind == moment {
+	n := d.nodes[r.node]
+	if n.kind == moment {
 		return []string{"1h", "-1h", "24h"}
 	}
-	return append(s.harmless(r), drastic(d.raw, d.nodes[r.node])...)
+	all := without(append(inTurn(s.harmless(r), drastic(d.raw, n)), s.natural(r)...), s.value(r))
+	if s.slow {
+		return firstOf(all, fewValues)
+	}
+	return all
+}
+
+// natural are the values that the field has elsewhere in the recording, and one that
+// differs little.
+func (s *subject) natural(r ref) []string {
+	d := s.docs[r.doc]
+	return without(slices.Concat(s.harmless(r), s.everyValue.like(d.raw, d.nodes[r.node])), s.value(r))
+}
+
+// fewValues are tried in claims whose replay takes long, manyValues for a fact that
+// no case has made fail.
+const (
+	fewValues  = 6
+	manyValues = 14
+)
+
+// inTurn takes from two lists in turn.
+func inTurn(a, b []string) (all []string) {
+	for i := range max(len(a), len(b)) {
+		for _, list := range [][]string{a, b} {
+			if i < len(list) {
+				all = append(all, list[i])
+			}
+		}
+	}
+	return all
 }
 
 func (s *subject) caseOf(r ref, op operator) aCase {
 	d := s.docs[r.doc]
-	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String()}
+	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String(), at: r, by: op}
 	if op == alter {
 		for _, v := range s.others(r) {
 			c.ways = append(c.ways, mutant{edits: edits{r.doc: {{node: r.node, op: alter, to: v}}}})
@@ -67,11 +100,12 @@ func (s *subject) operators(r Read) (all []operator) {
 
 // cases are those of the nodes that the facts read. Of nodes that are read by the
 // same code in the same place and move the same facts, the first one is altered; of
-// those that a parser wants, one in so many claims: thinned says how many others
-// there are.
-func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinned int) {
+// those that a parser wants, one in all claims: thinned says how many others there
+// are.
+func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned int) {
 	seen := map[string]bool{}
 	done := map[string]bool{}
+	covered := map[int]bool{}
 	for _, r := range found.Read {
 		at := ref{r.Doc, r.Node}
 		for _, op := range s.operators(r) {
@@ -80,11 +114,17 @@ func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinne
 				continue
 			}
 			done[one] = true
-			if alike := fmt.Sprint(s.class(at), op, r.Facts); seen[alike] {
+			alike := fmt.Sprint(s.class(at), op, r.Facts)
+			if s.slow {
+				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Fails)
+			}
+			if seen[alike] && !(s.slow && r.covers(covered)) {
 				thinned++
 				continue
-			} else {
-				seen[alike] = true
+			}
+			seen[alike] = true
+			for _, i := range r.Facts {
+				covered[i] = true
 			}
 			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
 				thinned++
@@ -96,20 +136,19 @@ func (s *subject) cases(found *ClaimReads, parsed *parsers) (all []aCase, thinne
 	return append(all, s.everywhere(found)...), thinned
 }
 
-// parsers are asked the same in all claims.
-type parsers struct {
-	sync.Mutex
-	times map[string]int
+// covers reports whether a node moves a fact that no other one does so far.
+func (r Read) covers(covered map[int]bool) bool {
+	return slices.ContainsFunc(r.Facts, func(i int) bool { return !covered[i] })
 }
 
-const inClaims = 3
+// parsers are the fields that a parser wants, and refuses otherwise: it does the
+// same in all claims.
+type parsers map[string]bool
 
-// first reports whether something is asked one of the first times.
-func (p *parsers) first(what string) bool {
-	p.Lock()
-	defer p.Unlock()
-	p.times[what]++
-	return p.times[what] <= inClaims
+func (p parsers) first(what string) bool {
+	first := !p[what]
+	p[what] = true
+	return first
 }
 
 // everywhere are cases in which a field of all log lines, or of all of curl's

@@ -17,14 +17,24 @@
 // test then alters the read ones one at a time, and all the others of a claim at
 // once, after which nothing may move: reads that are out of date show.
 //
-// Of fields that have the same path but for positions in lists, are read in the
-// same stage and move the same facts, one is altered. Find examines two of them
-// (one in a claim of more than 10,000 fields, whatever the stage), and leaves the
-// rest unexamined; documents of more than 3,000 fields, which one fact compares as a
-// whole, go by the first three parts of the path. No fact is left out: each has to
-// come out the other way in a case in which the claim turns.
+// Of fields that have the same path but for positions in lists, in one document or
+// in the log lines of one stage, Find examines two (one in a claim of more than
+// 10,000 fields, whatever the stage of its lines), and leaves the rest unexamined:
+// neither read nor unread. In documents of more than 3,000 fields, which one fact
+// compares as a whole, it goes by the first three parts of the path. Of those that
+// move the same facts, one is altered; and a field without which a parser fails is
+// altered in one claim, since the parser is the same in all. The score says how many
+// are left out by that. No fact is left out: each that holds has to fail in a case in
+// which the claim turns. One that does not hold, in the trial that has to fail, shows
+// by itself that it can.
+//
+// In claims whose replay takes long (more than 10,000 fields, 100 requests or six
+// changes of the subject) one field is altered for each sort of document and stage,
+// and one for each fact that none of them moves, with at most six values; and one
+// document of a sort and stage has the faults of a whole answer. A mutant of what only
+// the check reads is replayed without the control, if it turns the claim by that.
 //
 // What people get to read (evidence derived from logs, tables, scripts) is not
-// looked at here: verify-run works it out anew and compares it. The room knows
-// only recordings, and no cluster.
+// looked at here: verify-run works it out anew and compares it. The package knows no
+// cluster, and no claim but by its facts.
 package mutation

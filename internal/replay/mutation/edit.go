@@ -1,6 +1,7 @@
 package mutation
 
 import (
+	"bytes"
 	"slices"
 )
 
@@ -11,10 +12,11 @@ const (
 	alter  operator = 'a'
 	drop   operator = 'd'
 	double operator = '2'
+	add    operator = '+' // a member, to an object
 )
 
 func (o operator) String() string {
-	return map[operator]string{alter: "altered", drop: "dropped", double: "doubled"}[o]
+	return map[operator]string{alter: "altered", drop: "dropped", double: "doubled", add: "given a field that it lacks"}[o]
 }
 
 // change is what is done to one node of a document.
@@ -29,8 +31,11 @@ type change struct {
 func splice(raw []byte, nodes []node, changes []change) []byte {
 	changes = slices.Clone(changes)
 	first := func(c change) int {
-		if c.op == drop {
+		switch c.op {
+		case drop:
 			return nodes[c.node].from
+		case add:
+			return nodes[c.node].end - len("}")
 		}
 		return nodes[c.node].start
 	}
@@ -52,6 +57,12 @@ func splice(raw []byte, nodes []node, changes []change) []byte {
 			at = n.end
 		case drop:
 			at = n.to
+		case add:
+			if len(bytes.TrimSpace(raw[n.start+1:n.end-1])) > 0 {
+				out = append(out, ',')
+			}
+			out = append(out, c.to...)
+			at = first(c)
 		case double:
 			out = append(append(append(out, raw[n.start:n.end]...), n.joint...), raw[n.start:n.end]...)
 			at = n.end

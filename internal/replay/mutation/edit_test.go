@@ -2,6 +2,7 @@ package mutation
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,7 +11,7 @@ import (
 )
 
 func TestSplice(t *testing.T) {
-	const raw = `{"a": [1, 2, {"b": "x\"y"}], "c": true, "d": null}`
+	const short = `{"a": [1, 2, {"b": "x\"y"}], "c": true, "d": null}`
 	for _, tt := range []struct {
 		path string
 		op   operator
@@ -26,8 +27,14 @@ func TestSplice(t *testing.T) {
 		{"a[2].b", alter, `"z"`, `{"a":[1,2,{"b":"z"}],"c":true,"d":null}`},
 		{"a", drop, "", `{"c":true,"d":null}`},
 		{"d", drop, "", `{"a":[1,2,{"b":"x\"y"}],"c":true}`},
+		{"a[2]", add, `"e": 5`, `{"a":[1,2,{"b":"x\"y","e":5}],"c":true,"d":null}`},
+		{"e", add, `"f": 6`, `{"a":[1,2,{"b":"x\"y"}],"c":true,"d":null,"e":{"f":6}}`},
 		{"c", alter, "false", `{"a":[1,2,{"b":"x\"y"}],"c":false,"d":null}`},
 	} {
+		raw := short
+		if tt.path == "e" {
+			raw = strings.TrimSuffix(short, "}") + `, "e": { }}`
+		}
 		nodes := scan([]byte(raw))
 		at := -1
 		for i, n := range nodes {
@@ -52,7 +59,8 @@ func TestSplice(t *testing.T) {
 }
 
 func TestReadsPack(t *testing.T) {
-	want := &Reads{Recording: "x", Claims: map[claim.ID]*ClaimReads{"G1": {Read: []Read{{1, 2, "a", []int{3}, true}}, Unexamined: [][2]int{{4, 5}}, Harmless: [][3]int{{6, 7, 8}}}}}
+	want := &Reads{Recording: "x", Claims: map[claim.ID]*ClaimReads{"G1": {Read: []Read{{1, 2, "a", []int{3}, true}}, Unexamined: [][2]int{{4, 5}}, Harmless: [][3]int{{6, 7, 8}},
+		Proofs: []Proof{{3, []Changed{{1, 2, "a", "x"}, {1, 3, "+", `"y": 1`}}}}}}}
 	packed, err := want.Pack()
 	if err != nil {
 		t.Fatal(err)

@@ -38,10 +38,13 @@ func Load(files recording.Files) (*Suite, error) {
 			s.subjects = append(s.subjects, of)
 		}
 	}
-	samples := map[string]*document{}
+	samples, everywhere := map[string]*document{}, words{}
 	for _, of := range s.subjects {
 		of.noteSamples(samples)
-		of.samples = samples
+		of.samples, of.everyValue = samples, everywhere
+		for _, d := range of.docs {
+			everywhere.note(d)
+		}
 	}
 	// Those that take longest begin.
 	slices.SortStableFunc(s.subjects, func(a, b *subject) int { return b.size() - a.size() })
@@ -80,8 +83,9 @@ func (s *Suite) each(do func(*subject)) {
 	inParallel(len(s.subjects), func(i int) { do(s.subjects[i]) })
 }
 
-// Find finds what the facts read. It takes minutes.
-func (s *Suite) Find(done func(id claim.ID, read int)) *Reads {
+// Find finds what the facts read, and what makes those fail that no case does. It
+// takes minutes.
+func (s *Suite) Find(done func(id claim.ID, what string, n int)) *Reads {
 	r := &Reads{Claims: map[claim.ID]*ClaimReads{}}
 	var mu sync.Mutex
 	s.each(func(of *subject) {
@@ -89,7 +93,42 @@ func (s *Suite) Find(done func(id claim.ID, read int)) *Reads {
 		mu.Lock()
 		defer mu.Unlock()
 		r.Claims[of.ID] = found
-		done(of.ID, len(found.Read))
+		done(of.ID, "fields that facts read", len(found.Read))
 	})
+	s.prove(r, done)
 	return r
+}
+
+// prove looks for proofs of the facts that no case makes fail.
+func (s *Suite) prove(r *Reads, done func(id claim.ID, what string, n int)) {
+	known := fields{}
+	for _, of := range s.subjects {
+		for _, d := range of.docs {
+			known.note(d)
+		}
+	}
+	chosen, _ := s.choose(r)
+	var mu sync.Mutex
+	s.each(func(of *subject) {
+		found := r.Claims[of.ID]
+		proven := of.provenBy(slices.Concat(chosen[of.ID], of.faults(found)))
+		of.rest(found, proven, func(string) bool { return false })
+		found.Proofs = of.proofs(of.unproven(proven), known)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(found.Proofs) > 0 {
+			done(of.ID, "facts that several fields make fail, or one more", len(found.Proofs))
+		}
+	})
+}
+
+// provenBy are the facts that cases make fail.
+func (s *subject) provenBy(cases []aCase) map[int]bool {
+	proven := map[int]bool{}
+	for _, c := range cases {
+		for _, i := range s.try(c).flipped {
+			proven[i] = true
+		}
+	}
+	return proven
 }

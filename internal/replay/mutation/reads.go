@@ -30,6 +30,8 @@ type ClaimReads struct {
 	// with which an unread node is altered if not with the first: the parsers take
 	// not every value.
 	Harmless [][3]int `json:"harmless,omitempty"`
+	// Proofs make the facts fail that altering one field does not.
+	Proofs []Proof `json:"proofs,omitempty"`
 }
 
 // Read is a node whose alteration or absence moves facts.
@@ -88,6 +90,10 @@ type finder struct {
 const (
 	enoughNodes = 2
 	manyNodes   = 10000
+	// manyRequests make a replay take long too.
+	manyRequests = 100
+	// manyChanges too.
+	manyChanges = 6
 )
 
 // find alters sets of nodes at once. A set whose alteration moves nothing is not
@@ -209,7 +215,7 @@ func (f *finder) alter(set []ref) {
 		f.skip(set)
 		return
 	}
-	r := f.replay(f.edits(set, alter))
+	r := f.notice(f.edits(set, alter))
 	facts, otherwise := f.moved(r)
 	switch {
 	case !otherwise:
@@ -322,7 +328,7 @@ func (f *finder) drop(set []ref) {
 	if len(set) == 0 || f.full(set, drop) {
 		return
 	}
-	r := f.replay(f.edits(set, drop))
+	r := f.notice(f.edits(set, drop))
 	facts, otherwise := f.moved(r)
 	switch {
 	case !otherwise:

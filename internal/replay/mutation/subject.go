@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,10 +24,11 @@ type document struct {
 	// nodes of a line begin with two of the line itself: the line, and its time.
 	nodes []node
 
-	slot observe.Slot // of an observation
-	log  string       // of a line
-	n    int
-	at   time.Time
+	slot  observe.Slot // of an observation
+	log   string       // of a line
+	check bool         // that it is read in the check only
+	n     int
+	at    time.Time
 }
 
 func (d *document) line() bool { return d.log != "" }
@@ -44,11 +46,15 @@ type subject struct {
 	docs   []*document
 	values words
 	base   reading
+	found  verdict.Finding // what base is read from
 	logs   map[string]*observe.LogFile
-	many   bool // nodes: a replay takes long
+	many   bool // nodes: Find takes long
+	slow   bool // a replay takes long
 	left   int  // nodes that were left out
 	// samples are lines of other claims (noteSamples).
 	samples map[string]*document
+	// everyValue are those of the whole recording.
+	everyValue words
 	// entries are the claim's, with windows as spread numbers lines.
 	entries map[observe.Slot]recorded.Entry
 }
@@ -84,7 +90,12 @@ func newSubject(c *replay.Claim) (*subject, error) {
 		}
 		s.logs[log] = parsed
 	}
-	s.base = s.replay(nil)
+	s.slow = s.size() > manyNodes || s.requests() > manyRequests || s.changes() > manyChanges
+	for _, d := range s.docs {
+		d.check = s.readIn(d, "check") && !s.readIn(d, "setup") && !s.readIn(d, "control")
+	}
+	s.found = s.Again(s.entries, s.logs)
+	s.base = read(s.Claim, s.found)
 	s.left = s.reduce()
 	nodes := 0
 	for _, d := range s.docs {
@@ -93,6 +104,42 @@ func newSubject(c *replay.Claim) (*subject, error) {
 	}
 	s.many = nodes > manyNodes
 	return s, nil
+}
+
+// requests is how many the claim makes.
+func (s *subject) requests() (all int) {
+	for _, e := range s.Entries {
+		if fields := strings.Fields(e.Question); len(fields) > 2 && fields[0] == "requests" {
+			n, _ := strconv.Atoi(fields[2]) // of another form is another question
+			all += n
+		}
+	}
+	return all
+}
+
+// changes is how often the claim changes the subject: each is rendered again.
+func (s *subject) changes() (all int) {
+	for _, e := range s.Entries {
+		if strings.HasPrefix(e.Question, "input change: ") {
+			all++
+		}
+	}
+	return all
+}
+
+// readIn reports whether a document is read in a stage.
+func (s *subject) readIn(d *document, stage string) bool {
+	if !d.line() {
+		return d.slot.Stage == stage
+	}
+	for at, e := range s.entries {
+		for _, w := range e.Windows {
+			if at.Stage == stage && w.Log == d.log && w.From <= place(d.n) && place(d.n) < w.To {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func order(a, b observe.Slot) int {
@@ -151,6 +198,7 @@ type logEdit func(lines map[int]observe.LogLine)
 type mutant struct {
 	edits   edits
 	entries func(map[observe.Slot]recorded.Entry) // on top of the edits
+	of      *document                             // whose entry that alters; nil: of several
 	logs    map[string]logEdit
 }
 
@@ -158,6 +206,57 @@ type mutant struct {
 func (s *subject) replay(e edits) reading { return s.replayAll(mutant{edits: e}) }
 
 func (s *subject) replayAll(m mutant) reading {
+	entries, logs, err := s.altered(m)
+	if err != nil {
+		return *err
+	}
+	return read(s.Claim, s.Again(entries, logs))
+}
+
+// turned is the replay of a mutant; of one that turns in the check already, that
+// is half of it.
+func (s *subject) turned(m mutant) reading { return s.until(m, s.turns) }
+
+// notice is the replay of altered documents; if facts of the check move, half of it.
+func (s *subject) notice(e edits) reading {
+	return s.until(mutant{edits: e}, func(now reading) bool {
+		_, otherwise := s.moved(now)
+		return otherwise
+	})
+}
+
+// until replays a mutant of the check's observations without the control first: that
+// is enough where it shows already.
+func (s *subject) until(m mutant, shows func(reading) bool) reading {
+	entries, logs, err := s.altered(m)
+	if err != nil {
+		return *err
+	}
+	if s.base.err == "" && s.inCheck(m) {
+		if f, ok := s.AgainCheck(entries, logs, s.found); ok {
+			if now := read(s.Claim, f); shows(now) {
+				return now
+			}
+		}
+	}
+	return read(s.Claim, s.Again(entries, logs))
+}
+
+// inCheck reports whether a mutant alters what is read in the check only.
+func (s *subject) inCheck(m mutant) bool {
+	if m.logs != nil || m.entries != nil && (m.of == nil || !m.of.check) {
+		return false
+	}
+	for i := range m.edits {
+		if !s.docs[i].check {
+			return false
+		}
+	}
+	return true
+}
+
+// altered are the observations and logs of a mutant.
+func (s *subject) altered(m mutant) (map[observe.Slot]recorded.Entry, map[string]*observe.LogFile, *reading) {
 	entries, logs := s.entries, s.logs
 	touched := map[string]bool{}
 	for log := range m.logs {
@@ -185,11 +284,11 @@ func (s *subject) replayAll(m mutant) reading {
 	for log := range touched {
 		parsed, err := s.rebuild(log, &m)
 		if err != nil {
-			return reading{err: "the altered log cannot be kept: " + err.Error()}
+			return nil, nil, &reading{err: "the altered log cannot be kept: " + err.Error()}
 		}
 		logs[log] = parsed
 	}
-	return read(s.Claim, s.Again(entries, logs))
+	return entries, logs, nil
 }
 
 // rebuild makes a log of the claim's lines, altered.
@@ -259,6 +358,11 @@ type reading struct {
 	names   []string // of the facts, with the trial
 	err     string
 	verdict string
+}
+
+// panicked reports a fault of the check's: it is to say what it saw.
+func (r reading) panicked() bool {
+	return strings.HasPrefix(strings.TrimPrefix(r.err, "control: "), "the check panicked")
 }
 
 func read(c *replay.Claim, f verdict.Finding) reading {

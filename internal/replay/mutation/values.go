@@ -61,6 +61,9 @@ func drastic(raw []byte, n node) []string {
 		all = []string{`""`, `"something else"`, `"0"`, `"99999999"`}
 		var s string
 		if json.Unmarshal([]byte(value), &s) == nil {
+			if f, err := strconv.ParseFloat(s, 64); err == nil { // a time, it may be
+				all = slices.Insert(all, 1, quote(fmt.Sprintf("%.3f", f+60)), quote(fmt.Sprintf("%.3f", f-60)))
+			}
 			for _, by := range []time.Duration{-time.Hour, time.Hour} {
 				if moved, ok := move(s, by); ok {
 					all = append(all, quote(moved))

@@ -1,6 +1,6 @@
 // Find finds what the facts of a recording read: go run
 // ./internal/replay/mutation/find ARCHIVE READS. "make record" calls it. It takes
-// minutes, and knows only files.
+// minutes, and knows no cluster.
 package main
 
 import (
@@ -45,9 +45,9 @@ func find(archive, into string) error {
 		fmt.Printf("%s is left out: its replay does not come out as recorded: %s\n", id, suite.Stale[id])
 	}
 	start, fields := time.Now(), 0
-	reads := suite.Find(func(id claim.ID, read int) {
-		fields += read
-		fmt.Printf("%5.0f s  %-20s %d\n", time.Since(start).Seconds(), id, read)
+	reads := suite.Find(func(id claim.ID, what string, n int) {
+		fields += n
+		fmt.Printf("%5.0f s  %-20s %4d %s\n", time.Since(start).Seconds(), id, n, what)
 	})
 	reads.Recording = verdict.Hash(packed)
 	raw, err := reads.Pack()

@@ -93,10 +93,10 @@ var _ = Claim("H2-rotation", func(s *Setup) Experiment[*rotation] {
 		Check: func(t *T) *rotation {
 			var anew *Call
 			r := rotate(s, t, 100*time.Millisecond, 3, func() { anew = t.CallFrom(t.SecondSidecar, check.With("-H", header+": yes")) })
+			onceEach(r.kept)
 			anew.Fact("a new connection: partner's verification of the client certificate", anew.PartnerLog().Verify, Equal("SUCCESS"))
 			anew.Fact("a new connection: certificate is the new one", anew.PartnerLog().Serial, Equal(r.new))
 			anew.Fact("a new connection: same gateway pod", anew.PartnerLog().Peer, Equal(r.kept[0].PartnerLog().Peer))
-			onceEach(r.kept)
 			first, path := r.kept[0], t.Timeline(r.kept, timelineEvent, r.at)
 			t.Fact("living connection: requests after the gateway had the new certificate", len(r.since()), BeNumerically(">", 0), path)
 			first.Fact("living connection: the partner's number of connections", len(check.Values(r.kept, connectionOf)), Equal(1))
@@ -146,10 +146,10 @@ var _ = Claim("H2-rotation-bound", func(s *Setup) Experiment[*rotation] {
 			// The change has replaced hop 2's cluster: the first of them opens a connection.
 			slow := t.Sequential(slowOnes, 10*time.Millisecond, check.Slow).Calls()
 			r := rotate(s, t, pace, int(3*bound/2/pace), func() {})
+			onceEach(slices.Concat(slow, r.kept))
 			path := t.Timeline(slices.Concat(slow, r.kept), timelineEvent, r.at)
 			underWay := on(connectionOf(slow[0]), slow)
 			slow[0].Fact("slow responses that arrived", check.Answered(slow, 200), Equal(slowOnes))
-			onceEach(slices.Concat(slow, r.kept))
 			t.Fact("slow requests, the last on the first connection: begun so long after its opening", sinceFirst(underWay),
 				And(BeNumerically(">", bound-probe.SlowAnswer), BeNumerically("<", bound)), path)
 			last(underWay).Fact("slow requests, the last on the first connection: took", last(underWay).GatewayLog().Duration, BeNumerically(">=", probe.SlowAnswer))

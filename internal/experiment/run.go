@@ -35,6 +35,9 @@ type Environment struct {
 	Changed func(*manifest.Set)
 	// Spoil plants a fault in the experiment: mutants do.
 	Spoil func(Plan) Plan
+	// Unread leaves out what only people read, manifests and the script: mutants
+	// replay a claim thousands of times.
+	Unread bool
 	// Now is the clock by which a finding says when it was made.
 	Now func() time.Time
 }
@@ -176,10 +179,7 @@ func (r *run) vary(variations []manifest.Variation) error {
 		if err != nil {
 			return err
 		}
-		if err := r.apply(set, next); err != nil {
-			return err
-		}
-		does, err := r.script.change(v, set, next)
+		does, err := r.write(v, set, next)
 		if err != nil {
 			return err
 		}
@@ -201,22 +201,37 @@ func (r *run) become(set *manifest.Set) {
 	}
 }
 
-// apply keeps what leads from one set to the next.
-func (r *run) apply(set, next *manifest.Set) error {
-	all, err := applied(set, next)
+// write keeps what leads from one set to the next, and notes it in the script. It
+// reports whether there is anything to do.
+func (r *run) write(v manifest.Variation, set, next *manifest.Set) (bool, error) {
+	diff, err := manifest.Diff(set, next)
+	if err != nil {
+		return false, err
+	}
+	if len(diff.Put) > 0 {
+		at := r.session.Next()
+		if r.env.Unread {
+			return true, nil
+		}
+		if err := r.keep(at, diff); err != nil {
+			return false, err
+		}
+	}
+	if r.env.Unread {
+		return false, nil
+	}
+	return r.script.change(v, set, next)
+}
+
+// keep keeps what a difference puts, as a person would apply it.
+func (r *run) keep(at observe.Slot, diff manifest.Difference) error {
+	all, err := diff.Applied()
 	if err != nil {
 		return err
 	}
-	for _, a := range all {
-		if len(a.YAML) == 0 {
-			continue
-		}
-		meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: a.Command}
-		if _, err := r.env.Source.Derive(r.session.Next(), meta, a.YAML); err != nil {
-			return err
-		}
-	}
-	return nil
+	meta := observe.Meta{Name: "applied.yaml", Kind: verdict.KindYAML, Witness: verdict.WitnessAPI, Command: all[0].Command}
+	_, err = r.env.Source.Derive(at, meta, all[0].YAML)
+	return err
 }
 
 // carryOut has a change made: that it was, or why not, is an observation too.
@@ -229,10 +244,7 @@ func (r *run) carryOut(what string, do func() error) error {
 // goBack takes back what was changed since the set was the subject.
 func (r *run) goBack(to *manifest.Set) error {
 	const change = "take back what was changed since"
-	if _, err := r.script.change(manifest.Variation{Change: change}, r.set, to); err != nil {
-		return err
-	}
-	if err := r.apply(r.set, to); err != nil {
+	if _, err := r.write(manifest.Variation{Change: change}, r.set, to); err != nil {
 		return err
 	}
 	err := r.carryOut(change, func() error { return r.env.World.Return(r.ctx, to) })

@@ -22,7 +22,6 @@ func about(line []byte) bool { return token.Match(line) && !bytes.Contains(line,
 // added are lines about requests that were not made, or not seen: what a log says of
 // another request of the claim, said of this one.
 func (s *subject) added(found *ClaimReads) (all []aCase) {
-	done := map[string]bool{}
 	for _, at := range slices.SortedFunc(maps.Keys(s.entries), order) {
 		e := s.entries[at]
 		for _, w := range e.Windows {
@@ -34,11 +33,6 @@ func (s *subject) added(found *ClaimReads) (all []aCase) {
 			continue
 		}
 		for _, w := range e.Windows {
-			if of := string(w.Role) + at.Stage; s.slow && done[of] {
-				continue
-			} else {
-				done[of] = true
-			}
 			for _, line := range s.another(at, w) {
 				all = append(all, aCase{doc: string(w.Role) + "'s log", field: "a line about the request of " + at.String(), op: "added", optional: true,
 					ways: []mutant{{logs: map[string]logEdit{w.Log: func(lines map[int]observe.LogLine) { lines[w.From] = line }}}}})
@@ -113,8 +107,8 @@ func (s *subject) noteSamples(samples map[string]*document) {
 	}
 }
 
-// lines are the faults of a log: what it says of requests is lost, there twice, cut,
-// or kept back until after the line that ends the window.
+// lines are the faults of a log: what it says of a trial's requests is lost, there
+// twice, cut, or kept back until after the line that ends the window.
 func (s *subject) lines(log string) (all []aCase) {
 	role, _, _ := strings.Cut(path.Base(log), "-")
 	if role == "istiod" {
@@ -135,13 +129,27 @@ func (s *subject) lines(log string) (all []aCase) {
 			lines[s.end(log, n)] = l
 		}},
 	} {
-		all = append(all, aCase{doc: role + "'s log", field: "the lines about requests", op: f.op, ways: []mutant{{logs: map[string]logEdit{log: func(lines map[int]observe.LogLine) {
-			for _, n := range slices.Sorted(maps.Keys(lines)) {
-				if n%spread == 1 && about(lines[n].Text) {
+		for _, stage := range []string{"check", "control"} {
+			of := s.requestsIn(log, stage)
+			if len(of) == 0 {
+				continue
+			}
+			all = append(all, aCase{doc: role + "'s log", field: "the lines about requests of the " + stage, op: f.op, ways: []mutant{{logs: map[string]logEdit{log: func(lines map[int]observe.LogLine) {
+				for _, n := range of {
 					f.do(lines, n)
 				}
-			}
-		}}}}})
+			}}}}})
+		}
+	}
+	return all
+}
+
+// requestsIn are the numbers of a log's lines about requests that a stage reads.
+func (s *subject) requestsIn(log, stage string) (all []int) {
+	for _, d := range s.docs {
+		if d.log == log && about(d.raw) && s.readIn(d, stage) {
+			all = append(all, place(d.n))
+		}
 	}
 	return all
 }

@@ -52,9 +52,6 @@ const mostBulks = 1200
 // proofs looks for some that make facts fail.
 func (s *subject) proofs(facts []int, known fields) (found []Proof) {
 	left := mostBulks
-	if s.slow {
-		left /= 4
-	}
 	for together := range s.bulks(s.evident(facts), known) {
 		if left--; left < 0 || len(facts) == 0 {
 			return found

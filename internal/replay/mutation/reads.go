@@ -92,8 +92,6 @@ const (
 	manyNodes   = 10000
 	// manyRequests make a replay take long too.
 	manyRequests = 100
-	// manyChanges too.
-	manyChanges = 6
 )
 
 // find alters sets of nodes at once. A set whose alteration moves nothing is not

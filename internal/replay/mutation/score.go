@@ -19,9 +19,8 @@ type Score struct {
 	// ByFact are those killed by a fact or a cause, the others by a parser or by
 	// a check that could not go on.
 	ByFact int
-	// FactsExempt are facts that no case makes fail, Open the exempt ones of either
-	// kind that show a weakness of a claim.
-	FactsExempt, Open int
+	// FactsExempt are facts that no case makes fail, with a reason.
+	FactsExempt int
 	// Thinned are nodes that are read by the same code as another one and move the
 	// same facts; Unread those that no fact reads, all of which were altered.
 	Thinned, Unread, Facts int
@@ -42,9 +41,9 @@ func (s *Score) Line() string {
 		percent = 100 * float64(s.Killed) / float64(s.Killed+alive)
 	}
 	return fmt.Sprintf("recording mutants: %d cases, %d killed (%d by a fact, %d by a reading that failed), %d exempt, %d mean the same, %d move only what has to fail there and does, %d survived: %.4g %%; "+
-		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d of the exempt are open weaknesses; %d fields that no fact reads altered at once; %d fields like another one left out",
+		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d fields that no fact reads altered at once; %d fields like another one left out",
 		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Same, s.Failing, len(s.Survivors), percent,
-		s.Facts, s.FactsExempt, len(s.Unproven), s.Open, s.Unread, s.Thinned)
+		s.Facts, s.FactsExempt, len(s.Unproven), s.Unread, s.Thinned)
 }
 
 // Slowest are the claims whose mutants took longest, wall-clock.

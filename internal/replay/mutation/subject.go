@@ -90,7 +90,7 @@ func newSubject(c *replay.Claim) (*subject, error) {
 		}
 		s.logs[log] = parsed
 	}
-	s.slow = s.size() > manyNodes || s.requests() > manyRequests || s.changes() > manyChanges
+	s.slow = s.size() > manyNodes || s.requests() > manyRequests
 	for _, d := range s.docs {
 		d.check = s.readIn(d, "check") && !s.readIn(d, "setup") && !s.readIn(d, "control")
 	}
@@ -112,16 +112,6 @@ func (s *subject) requests() (all int) {
 		if fields := strings.Fields(e.Question); len(fields) > 2 && fields[0] == "requests" {
 			n, _ := strconv.Atoi(fields[2]) // of another form is another question
 			all += n
-		}
-	}
-	return all
-}
-
-// changes is how often the claim changes the subject: each is rendered again.
-func (s *subject) changes() (all int) {
-	for _, e := range s.Entries {
-		if strings.HasPrefix(e.Question, "input change: ") {
-			all++
 		}
 	}
 	return all

@@ -129,7 +129,7 @@ var _ = Claim("P-not-retroactive", func(s *Setup) Experiment[[]*Call] {
 	})
 	return Experiment[[]*Call]{
 		Check: func(t *T) []*Call {
-			client := t.Sequential(12, 200*time.Millisecond)
+			client := t.Sequential(16, 100*time.Millisecond)
 			client.Begun()
 			t.During(given(t, edit, settings))
 			before := client.Made()

@@ -52,18 +52,19 @@ func (l *Lab) Barrier(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	group, pushed := errgroup.WithContext(ctx)
 	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.SecondSidecar, subject.SecondGateway} {
 		if _, err := l.Source.Pod(role); err != nil {
 			continue // nobody plays it
 		}
-		if err := l.awaitPush(ctx, role, "|"+sentinelSubset+"|"+host); err != nil {
-			return err
-		}
-		if err := l.awaitWarm(ctx, role); err != nil {
-			return err
-		}
+		group.Go(func() error {
+			if err := l.awaitPush(pushed, role, "|"+sentinelSubset+"|"+host); err != nil {
+				return err
+			}
+			return l.awaitWarm(pushed, role)
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 func sentinels(s subject.Subject, host string) []k8s.Object {

@@ -37,6 +37,7 @@ type Lab struct {
 	fixtures *manifest.Set // as it is deployed
 	home     *manifest.Set // the baseline: the fixtures, and what stays
 	current  *manifest.Set // as it should be now
+	stays    []manifest.Variation
 
 	// What a change has set in motion, and settle waits for.
 	rolling  map[subject.Role]bool // whose pods may be other ones now
@@ -71,7 +72,7 @@ func New(client *kube.Client, source *live.Source, n int, domain string, images 
 func (l *Lab) reset() {
 	l.home, l.current = l.fixtures.Clone(), l.fixtures.Clone()
 	clear(l.doubtful)
-	l.retiring = false
+	l.retiring, l.stays = false, nil
 }
 
 // Baseline is the subject as it is deployed.

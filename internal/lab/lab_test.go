@@ -212,7 +212,11 @@ func TestASecondClientStays(t *testing.T) {
 	if p, err := w.Source.Pod(subject.SecondSidecar); err != nil || p != first || w.Touched() {
 		t.Errorf("after Restore: %+v, %v; touched %v", p, err, w.Touched())
 	}
+	// A later claim does not know of it, and goes back to a set without it.
 	before := len(w.server.Writes())
+	if err := w.Return(t.Context(), w.Baseline()); err != nil {
+		t.Fatal(err)
+	}
 	if err := w.Vary(t.Context(), second); err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ func (l *Lab) vary(ctx context.Context, v manifest.Variation) error {
 		if err != nil {
 			return err
 		}
-		l.home = home
+		l.home, l.stays = home, append(l.stays, v)
 	}
 	for _, c := range v.After {
 		if err := l.await(ctx, c); err != nil {
@@ -180,8 +180,18 @@ func (l *Lab) settle(ctx context.Context) error {
 	return nil
 }
 
-// Return takes back what was changed since a set was the subject.
-func (l *Lab) Return(ctx context.Context, to *manifest.Set) error { return l.become(ctx, to.Clone()) }
+// Return takes back what was changed since a set was the subject, but for what stays:
+// the set may not know of what an earlier claim has left there.
+func (l *Lab) Return(ctx context.Context, to *manifest.Set) error {
+	next := to.Clone()
+	for _, v := range l.stays {
+		var err error
+		if next, err = v.Apply(next); err != nil {
+			return err
+		}
+	}
+	return l.become(ctx, next)
+}
 
 // Plant makes changes that Restore comes back to, instead of the fixtures: a
 // mutant's fault.

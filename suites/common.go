@@ -123,6 +123,7 @@ func presented(c *Call, serial string) {
 // distrusted states that the gateway refused the partner's certificate.
 func distrusted(c *Call, reason string) {
 	c.Status(Equal(503))
+	c.Fact("gateway: requests of this token", len(c.GatewayLines), Equal(1))
 	c.Fact("gateway: response flags", c.GatewayLog().ResponseFlags, ContainElement("UF"))
 	c.Because("gateway: transport failure", c.GatewayLog().UpstreamTransportFailureReason, ContainSubstring(reason))
 }

@@ -16,11 +16,18 @@ import (
 func (s *subject) faults(found *ClaimReads) (all []aCase) {
 	read := map[int]bool{}
 	sorts := map[string]bool{}
-	logs := map[string]bool{}
+	logs := map[string]map[string]bool{} // and the stages in which a fact is known to read them
 	for _, r := range found.Read {
 		read[r.Doc] = true
-		if d := s.docs[r.Doc]; d.line() && (about(d.raw) && len(r.Facts) > 0 || d.sort == "istiod log") {
-			logs[d.log] = true
+		d := s.docs[r.Doc]
+		if !d.line() || d.sort != "istiod log" && (!about(d.raw) || len(r.Facts) == 0) {
+			continue
+		}
+		if logs[d.log] == nil {
+			logs[d.log] = map[string]bool{}
+		}
+		for _, stage := range trials {
+			logs[d.log][stage] = logs[d.log][stage] || s.readIn(d, stage)
 		}
 	}
 	for i, d := range s.docs {
@@ -30,13 +37,15 @@ func (s *subject) faults(found *ClaimReads) (all []aCase) {
 		sorts[d.sort+d.slot.Stage] = sorts[d.sort+d.slot.Stage] || read[i]
 		all = append(all, s.answers(d, read[i])...)
 	}
-	for _, log := range slices.Sorted(maps.Keys(logs)) {
-		all = append(all, s.lines(log)...)
+	for _, log := range slices.Sorted(maps.Keys(s.Lines)) {
+		all = append(all, s.lines(log, logs[log])...)
 	}
 	all = append(all, s.late()...)
 	all = append(all, s.added(found)...)
 	return slices.Concat(all, s.timers(), s.named())
 }
+
+var trials = []string{"check", "control"}
 
 // instead is a case in which an observation has other bytes.
 func (s *subject) instead(d *document, op string, raw []byte, optional bool) aCase {

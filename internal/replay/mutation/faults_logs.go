@@ -108,11 +108,12 @@ func (s *subject) noteSamples(samples map[string]*document) {
 }
 
 // lines are the faults of a log: what it says of a trial's requests is lost, there
-// twice, cut, or kept back until after the line that ends the window.
-func (s *subject) lines(log string) (all []aCase) {
+// twice, cut, or kept back until after the line that ends the window. Where no fact is
+// known to read it, that need not show.
+func (s *subject) lines(log string, read map[string]bool) (all []aCase) {
 	role, _, _ := strings.Cut(path.Base(log), "-")
 	if role == "istiod" {
-		return []aCase{{doc: "istiod's log", field: "the lines", op: "all of before the claim", ways: []mutant{{logs: map[string]logEdit{log: s.before(log)}}}}}
+		return []aCase{{doc: "istiod's log", field: "the lines", op: "all of before the claim", optional: len(read) == 0, ways: []mutant{{logs: map[string]logEdit{log: s.before(log)}}}}}
 	}
 	for _, f := range []struct {
 		op string
@@ -129,12 +130,12 @@ func (s *subject) lines(log string) (all []aCase) {
 			lines[s.end(log, n)] = l
 		}},
 	} {
-		for _, stage := range []string{"check", "control"} {
+		for _, stage := range trials {
 			of := s.requestsIn(log, stage)
 			if len(of) == 0 {
 				continue
 			}
-			all = append(all, aCase{doc: role + "'s log", field: "the lines about requests of the " + stage, op: f.op, ways: []mutant{{logs: map[string]logEdit{log: func(lines map[int]observe.LogLine) {
+			all = append(all, aCase{doc: role + "'s log", field: "the lines about requests of the " + stage, op: f.op, optional: !read[stage], ways: []mutant{{logs: map[string]logEdit{log: func(lines map[int]observe.LogLine) {
 				for _, n := range of {
 					f.do(lines, n)
 				}
@@ -144,10 +145,11 @@ func (s *subject) lines(log string) (all []aCase) {
 	return all
 }
 
-// requestsIn are the numbers of a log's lines about requests that a stage reads.
-func (s *subject) requestsIn(log, stage string) (all []int) {
+// requestsIn are the numbers of a log's lines about requests that a trial is the first
+// to read: the control's windows may begin in the check.
+func (s *subject) requestsIn(log, trial string) (all []int) {
 	for _, d := range s.docs {
-		if d.log == log && about(d.raw) && s.readIn(d, stage) {
+		if d.log == log && about(d.raw) && s.readIn(d, trial) && (trial == "check" || !s.readIn(d, "check")) {
 			all = append(all, place(d.n))
 		}
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Proof makes a fact fail that no case does, by altering several fields at once (each
-// otherwise, or all alike), by dropping or doubling what is listed, or by a field that
+// otherwise, or all alike) or the last of them, by dropping or doubling what is listed, or by a field that
 // is there and was absent: what a fact says of many requests, or of what must not be.
 type Proof struct {
 	Fact    int       `json:"f"`
@@ -47,7 +47,7 @@ func (s *subject) proofCases(found *ClaimReads) (all []aCase) {
 }
 
 // mostBulks are tried of a claim: what they do not make fail, nothing is likely to.
-const mostBulks = 1200
+const mostBulks = 2000
 
 // proofs looks for some that make facts fail.
 func (s *subject) proofs(facts []int, known fields) (found []Proof) {
@@ -109,15 +109,17 @@ func (s *subject) narrow(together []Changed, fact int) []Changed {
 }
 
 // bulks are changes of the fields of one name, of the documents of one sort and
-// stage: each field gets another value, or all get the same, or all go, every other
-// one goes, all are doubled; and then what none of them has.
+// stage: each field gets another value, or all get the same, or the last alone does, or
+// all go, every other one goes, all are doubled; and then what none of them has.
 func (s *subject) bulks(sorts map[string]bool, known fields) iter.Seq[[]Changed] {
 	return func(yield func([]Changed) bool) {
 		groups := s.groups(sorts)
 		for by := -1; by < fewValues; by++ {
 			for _, group := range groups {
-				if all := s.valued(group, by); len(all) > 0 && !yield(all) {
-					return
+				for _, part := range [][]ref{group, group[len(group)-1:]} {
+					if all := s.valued(part, by); len(all) > 0 && !yield(all) {
+						return
+					}
 				}
 				if by < 0 && !s.lists(group, yield) {
 					return

@@ -12,8 +12,9 @@
 // could be wrong or out of date: Find alters many fields at once, and a set whose
 // alteration moves no fact, no cause and no error is not read; another one is
 // halved, down to single fields. So "read" means that an alteration shows, and
-// what is compared but never said is found by the cases that no fact notices. The
-// result is kept beside the recording (Reads), since finding it takes minutes. The
+// what is compared but never said is found by the cases that no fact notices. Find
+// also looks for what makes a fact fail that no single field does (Proof). The result
+// is kept beside the recording (Reads), since finding it takes minutes. The
 // test then alters the read ones one at a time, and all the others of a claim at
 // once, after which nothing may move: reads that are out of date show.
 //
@@ -28,8 +29,8 @@
 // which the claim turns. One that does not hold, in the trial that has to fail, shows
 // by itself that it can.
 //
-// In claims whose replay takes long (more than 10,000 fields, 100 requests or six
-// changes of the subject) one field is altered for each sort of document and stage,
+// In claims whose replay takes long (more than 10,000 fields or 100 requests)
+// one field is altered for each sort of document and stage,
 // and one for each fact that none of them moves, with at most six values; and one
 // document of a sort and stage has the faults of a whole answer. A mutant of what only
 // the check reads is replayed without the control, if it turns the claim by that.

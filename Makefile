@@ -12,10 +12,7 @@ e2e-all: build ## judge every claim
 	@bin/twohop run --claims all
 
 test: ## run what needs no cluster: unit tests, vet and linters
-	@started=$$(date +%s); \
-	go test -vet=off ./... && \
-	scripts/lint.sh && \
-	echo "make test: passed in $$(( $$(date +%s) - started )) s"
+	@scripts/test.sh
 
 nightly: build ## judge every claim, show what changed since the last night, keep the last runs
 	@scripts/nightly.sh

@@ -6,6 +6,9 @@ set -o nounset -o pipefail
 cd "$(dirname "$0")/.." || exit
 
 started=$(date +%s)
+# Compilers, linkers and linters are short-lived: collecting their garbage less often
+# saves a sixth of their time.
+export GOGC=${GOGC:-400}
 log=$(mktemp -t lint.XXXXXX)
 # Beforehand: tests and linters need the same packages, and would each compile them.
 go build ./... || exit

@@ -2,7 +2,6 @@ package suites_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,15 +15,11 @@ import (
 	"twohop/internal/claim"
 	"twohop/internal/cluster"
 	"twohop/internal/experiment"
-	"twohop/internal/kube"
-	"twohop/internal/lab"
 	"twohop/internal/manifest"
 	"twohop/internal/observe"
-	"twohop/internal/observe/live"
 	"twohop/internal/runconfig"
 	"twohop/internal/state"
 	"twohop/internal/verdict"
-	"twohop/suites"
 )
 
 // Time limits of the suite's own steps, each several times what it needs.
@@ -50,17 +45,18 @@ func TestSuites(t *testing.T) {
 	RunSpecs(t, "Double mTLS egress", suite, reporter)
 }
 
-// runner is Ginkgo's lifecycle of a run: a cluster, a lab, and what happens
-// between two claims.
+// runner is Ginkgo's lifecycle of a run: a cluster, labs, and what happens between
+// two claims.
 type runner struct {
 	config runconfig.Config
 	folder *verdict.Folder
 	key    observe.Key
 	asked  verdict.Asked
 	limits observe.Limits
-	lab    *lab.Lab
 	// istio is what istiod says that it is: it selects the expectations.
-	istio string
+	istio   string
+	benches []*bench
+	judging *judging
 }
 
 func newRunner(dir string) (*runner, error) {
@@ -83,99 +79,30 @@ func newRunner(dir string) (*runner, error) {
 
 // register makes Ginkgo's tree: one spec for each claim.
 func (r *runner) register() {
-	SynchronizedBeforeSuite(func(ctx SpecContext) []byte { return r.bringUp(ctx) },
-		func(ctx SpecContext, raw []byte) { r.deploy(ctx, raw) }, NodeTimeout(clusterTimeout), NodeTimeout(labTimeout+clusterTimeout))
+	BeforeSuite(func(ctx SpecContext) { r.deploy(ctx, r.bringUp(ctx)) }, NodeTimeout(clusterTimeout+labTimeout))
 	if r.config.Mutants != nil {
 		r.registerMutants()
 		return
 	}
 	for _, c := range claim.All() {
-		var decorators []any
-		if c.ID == "G2-rbac" { // last, while the gateway without a Role warms up
-			decorators = append(decorators, SpecPriority(-1))
-		}
-		Describe(string(c.Chapter), append(decorators, func() {
-			It(c.Statement, Label(string(c.ID)), SpecTimeout(claimTimeout), func(ctx SpecContext) { r.spec(ctx, c) })
-		})...)
+		Describe(string(c.Chapter), func() {
+			It(c.Statement, Label(string(c.ID)), func(ctx SpecContext) { r.spec(ctx, c) })
+		})
 	}
 }
 
-// spec judges one claim.
+// spec waits until a lab has judged its claim.
 func (r *runner) spec(ctx context.Context, c claim.Claim) {
-	finding, err := r.prove(ctx, c.ID)
-	// Whatever was found, the next claim gets a clean lab.
-	restored := r.restore(ctx, c.ID)
-	got, reason := verdict.Judge(c.ID, finding)
-	want := c.Expect(r.istio)
-	r.say("%s", progressLine(c.ID, got, want, reason, finding.DurationMillis))
-	Expect(err).NotTo(HaveOccurred())
-	Expect(restored).To(Succeed())
-	Expect(got).To(Equal(want), reason)
+	found, fatal := r.judging.await(ctx, c.ID)
+	if fatal != nil {
+		r.environmentFailed(fatal)
+	}
+	got, reason := verdict.Judge(c.ID, found.finding)
+	Expect(found.err).NotTo(HaveOccurred())
+	Expect(got).To(Equal(c.Expect(r.istio)), reason)
 }
 
-// prove makes a claim's experiment and keeps what it brought.
-func (r *runner) prove(ctx context.Context, id claim.ID) (verdict.Finding, error) {
-	keeper := experiment.NewKeeper(r.folder, r.key, id)
-	d, err := suites.ByID(id)
-	if err != nil {
-		return verdict.Finding{}, err
-	}
-	out := d.Run(ctx, r.environment(recording(r, keeper)))
-	out.Finding.Evidence = keeper.Evidence()
-	if out.Finding.Reproduce, err = r.folder.SaveScript(id, out.Script); err != nil {
-		return out.Finding, err
-	}
-	return out.Finding, r.folder.Record(out.Finding)
-}
-
-// recording is the cluster as a source, with all that it answers kept.
-func recording(r *runner, keeper *experiment.Keeper) observe.Source {
-	return observe.Record(r.lab.Source, keeper)
-}
-
-func (r *runner) environment(source observe.Source) experiment.Environment {
-	return experiment.Environment{World: r.lab, Source: source, Key: r.key, Limits: r.limits, Editor: r.lab.Editor(), Now: time.Now}
-}
-
-// restore puts the baseline back and proves it. A lab that cannot be restored
-// is made anew, so that the next claim is not judged on a contaminated one.
-func (r *runner) restore(ctx context.Context, id claim.ID) error {
-	if !r.lab.Touched() {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), labTimeout)
-	defer cancel()
-	err := r.lab.Restore(ctx)
-	if err == nil {
-		err = r.lab.Prove(ctx)
-	}
-	if err == nil {
-		return nil
-	}
-	r.say("%s left the lab contaminated (%v); it is made anew", id, err)
-	if err := r.rebuild(ctx); err != nil {
-		r.environmentFailed(fmt.Errorf("the lab could not be made anew after %s: %w", id, err))
-	}
-	return nil
-}
-
-func (r *runner) rebuild(ctx context.Context) error {
-	if err := r.lab.Remove(ctx); err != nil {
-		return err
-	}
-	if err := r.lab.Deploy(ctx); err != nil {
-		return err
-	}
-	return r.lab.Prove(ctx)
-}
-
-// shared is what the first process tells the others.
-type shared struct {
-	Kubeconfig string
-	Reused     bool
-}
-
-func (r *runner) bringUp(ctx context.Context) []byte {
+func (r *runner) bringUp(ctx context.Context) *cluster.Cluster {
 	if err := cluster.UseNetwork(r.config.ClusterName); err != nil {
 		Fail(err.Error())
 	}
@@ -211,27 +138,36 @@ func (r *runner) bringUp(ctx context.Context) []byte {
 	if up.ReuseNote != "" {
 		r.say("%s", up.ReuseNote)
 	}
-	raw, err := json.Marshal(shared{Kubeconfig: up.Kubeconfig, Reused: up.Reused})
-	Expect(err).NotTo(HaveOccurred())
-	return raw
+	return up
 }
 
-func (r *runner) deploy(ctx context.Context, raw []byte) {
-	var from shared
-	Expect(json.Unmarshal(raw, &from)).To(Succeed())
-	client, err := kube.New(from.Kubeconfig)
-	if err != nil {
-		r.environmentFailed(err)
-	}
-	r.say("lab …")
+// deploy sets the labs up, and lets them begin with the claims.
+func (r *runner) deploy(ctx context.Context, up *cluster.Cluster) {
 	started := time.Now()
-	if err := r.newLab(ctx, client, from.Reused); err != nil {
+	if r.config.Labs == 1 {
+		r.say("lab …")
+	} else {
+		r.say("%d labs …", r.config.Labs)
+	}
+	if err := r.setUp(ctx, up); err != nil {
 		r.environmentFailed(err)
 	}
 	if err := r.identify(ctx); err != nil {
 		r.environmentFailed(err)
 	}
 	r.endPhase("lab", started)
+	if r.config.Mutants != nil {
+		return
+	}
+	v, err := r.folder.Verdict()
+	Expect(err).NotTo(HaveOccurred())
+	var claims []claim.Claim
+	for _, line := range v.Claims {
+		c, err := claim.ByID(line.ID)
+		Expect(err).NotTo(HaveOccurred())
+		claims = append(claims, c)
+	}
+	r.begin(ctx, claims, !up.Reused)
 }
 
 func phaseWords(name string) string {
@@ -243,31 +179,9 @@ func (r *runner) images() manifest.Images {
 	return manifest.Images{Client: r.config.Images.ClientImage, Partner: r.config.Images.PartnerImage}
 }
 
-func (r *runner) labNumber() int { return max(r.config.Lab, 1) + GinkgoParallelProcess() - 1 }
-
-// newLab deploys the process's lab and proves its baseline. A lab that a killed
-// run left in a strange state is taken away first and made anew.
-func (r *runner) newLab(ctx context.Context, client *kube.Client, reused bool) error {
-	source := live.New(ctx, client, r.config.Images.Istioctl, r.limits)
-	source.OpenLog = r.folder.OpenLog
-	DeferCleanup(source.Close)
-	var err error
-	if r.lab, err = lab.New(client, source, r.labNumber(), r.config.Domain, r.images(), r.limits); err != nil {
-		return err
-	}
-	if err = r.lab.Deploy(ctx); err == nil {
-		err = r.lab.Prove(ctx)
-	}
-	if err == nil || !reused || ctx.Err() != nil {
-		return err
-	}
-	r.say("the lab was not as it should be, and is made anew: %v", err)
-	return r.rebuild(ctx)
-}
-
 // identify asks the parts what they are, and keeps what was applied.
 func (r *runner) identify(ctx context.Context) error {
-	text, err := manifest.YAML(r.lab.Baseline().Objects()...)
+	text, err := manifest.YAML(r.benches[0].lab.Baseline().Objects()...)
 	if err != nil {
 		return err
 	}
@@ -275,23 +189,35 @@ func (r *runner) identify(ctx context.Context) error {
 		return err
 	}
 	keeper := experiment.NewKeeper(r.folder, r.key, experiment.RunID)
-	id, err := experiment.Identify(ctx, observe.Record(r.lab.Source, keeper), r.key, r.limits, r.lab.Set().Subject, r.asked, func() experiment.Ground {
-		return experiment.NewGround(r.labNumber(), r.config.Domain, r.images(), r.lab.Certificates)
-	})
-	r.istio = id.Istio
-	return errors.Join(err, r.folder.SetRun(func(run *verdict.Run) {
-		id.SetRun(run)
+	var first experiment.Identity
+	var errs []error
+	for i, b := range r.benches {
+		id, err := b.identify(ctx, keeper)
+		if errs = append(errs, err); i == 0 {
+			first = id
+		} else if err == nil {
+			errs = append(errs, id.Alike(first))
+		}
+	}
+	r.istio = first.Istio
+	return errors.Join(append(errs, r.folder.SetRun(func(run *verdict.Run) {
+		first.SetRun(run)
 		run.Evidence = keeper.Evidence()
-	}))
+	}))...)
 }
 
-// takeDown removes the cluster, unless it is kept; then the lab goes back to
-// its baseline. A cluster with guests in it stays up: the parent waits for them
+// takeDown removes the cluster, unless it is kept; then the labs go back to
+// their baselines. A cluster with guests in it stays up: the parent waits for them
 // and takes it down.
 func (r *runner) takeDown(ctx context.Context) {
+	if r.judging != nil {
+		r.judging.end()
+	}
 	if r.config.Keep || r.config.Guest() {
-		if r.lab != nil && r.lab.Touched() {
-			Expect(r.lab.Restore(ctx)).To(Succeed())
+		for _, b := range r.benches {
+			if b.lab != nil && b.lab.Touched() {
+				Expect(b.lab.Restore(ctx)).To(Succeed())
+			}
 		}
 		return
 	}

@@ -76,13 +76,13 @@ type claimJSON struct {
 	Expected   claim.Verdict            `json:"expected"`
 	ExpectedOn map[string]claim.Verdict `json:"expectedOn,omitempty"`
 	Lesson     string                   `json:"lesson,omitempty"`
-	Timer      bool                     `json:"timer,omitempty"`
+	Takes      float64                  `json:"takesSeconds,omitempty"`
 }
 
 func claimsJSON(w io.Writer, claims []claim.Claim, istio string) error {
 	list := make([]claimJSON, len(claims))
 	for i, c := range claims {
-		list[i] = claimJSON{c.ID, c.Chapter, c.Section, c.Statement, c.Expect(istio), c.ExpectedOn, c.Lesson, c.Timer}
+		list[i] = claimJSON{c.ID, c.Chapter, c.Section, c.Statement, c.Expect(istio), c.ExpectedOn, c.Lesson, c.Takes.Seconds()}
 	}
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
@@ -159,8 +159,8 @@ sounds right, but the cluster contradicts it: its lesson says what is true inste
 				fmt.Fprintf(&b, "- Lesson: %s\n", markdown(c.Lesson))
 			}
 			fmt.Fprintf(&b, "- Proven by: `Claim(\"%[1]s\", …)` in [suites](../suites), `make e2e CLAIMS=%[1]s`", c.ID)
-			if c.Timer {
-				b.WriteString(" (waits for a real timer)")
+			if c.Takes > 0 {
+				fmt.Fprintf(&b, " (about %v)", c.Takes)
 			}
 			b.WriteString("\n")
 		}

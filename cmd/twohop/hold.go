@@ -16,7 +16,7 @@ func (r *runner) hold(ctx context.Context) (state.Hold, error) {
 	if r.lab > 1 {
 		return state.HoldLab(ctx, r.cluster, r.lab, r.p.printf)
 	}
-	return state.HoldCluster(ctx, r.cluster, r.p.printf)
+	return state.HoldCluster(ctx, r.cluster, r.labs, r.p.printf)
 }
 
 // takeKept makes a run without KEEP one that keeps, if the cluster was kept

@@ -32,7 +32,7 @@ type live struct {
 	noInstall, keep                   bool
 	noKeep                            bool // KEEP=0 or --keep=false: said, and not only left out
 	mutants                           *runconfig.Mutants
-	lab                               int
+	lab, labs                         int
 	replace                           map[string]string
 }
 
@@ -123,7 +123,7 @@ func (l *live) config(eng *engine.Engine, set *images.Set) (runconfig.Config, er
 		return runconfig.Config{}, err
 	}
 	return runconfig.Config{
-		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: l.lab, Mutants: l.mutants,
+		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: max(l.lab, 1), Labs: max(l.labs, 1), Mutants: l.mutants,
 		KindConfig: filepath.Join(root, "kind-config.yaml"),
 	}, nil
 }
@@ -197,7 +197,7 @@ func newUpCmd() *cobra.Command {
 
 func (l *live) up(ctx context.Context, p *printer) error {
 	l.keep = true
-	locks, err := state.HoldCluster(ctx, l.cluster, p.printf)
+	locks, err := state.HoldCluster(ctx, l.cluster, 1, p.printf)
 	if err != nil {
 		return err
 	}
@@ -268,7 +268,7 @@ the cluster. Images, the cache and runs stay.`,
 }
 
 func (l *live) down(ctx context.Context, p *printer) error {
-	locks, err := state.HoldCluster(ctx, l.cluster, p.printf)
+	locks, err := state.HoldCluster(ctx, l.cluster, 1, p.printf)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func TestDownAndCleanLeaveOthersAlone(t *testing.T) {
 	refuses("clean --cluster a", `lab 2 of the cluster "b", `+me)
 	release()
 
-	owner, err := state.HoldCluster(t.Context(), "b", t.Logf)
+	owner, err := state.HoldCluster(t.Context(), "b", 1, t.Logf)
 	release = hold(t, owner, err)
 	refuses("clean --cluster a", `the cluster "b", `+me)
 	release()
@@ -124,7 +124,7 @@ func TestDownAndCleanLeaveOthersAlone(t *testing.T) {
 // down waits for another owner, and says for whom.
 func TestDownWaitsForAnOwner(t *testing.T) {
 	_, up := withClusters(t)
-	owner, err := state.HoldCluster(t.Context(), "a", t.Logf)
+	owner, err := state.HoldCluster(t.Context(), "a", 1, t.Logf)
 	release := hold(t, owner, err)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -47,7 +48,7 @@ const (
 
 func newRunCmd() *cobra.Command {
 	var l live
-	var claims, keyFile string
+	var claims, keyFile, labs string
 	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -76,6 +77,9 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 			if err != nil {
 				return usageError("--sign-key %s: %v", keyFile, err)
 			}
+			if err := l.chooseLabs(labs, len(selection)); err != nil {
+				return err
+			}
 			readKeep()
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
@@ -88,7 +92,35 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 	cmd.Flags().StringVar(&keyFile, "sign-key", os.Getenv("SIGN_KEY"), "sign the run's files with this private key, a PEM file in PKCS8 (ed25519 or ECDSA; SIGN_KEY)")
 	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up, next to other runs")
+	cmd.Flags().StringVar(&labs, "labs", env("LABS", autoLabs), "number of labs in which claims are judged at the same time; auto chooses by the number of claims (LABS)")
 	return cmd
+}
+
+// From manyClaims on, a run has labsForMany labs: a further one takes some seconds to
+// come up, once in a cluster. More than three are no faster on two cores.
+const manyClaims, labsForMany = 20, 3
+
+// autoLabs chooses the number of labs by that of the claims.
+const autoLabs = "auto"
+
+// chooseLabs sees to the number of labs.
+func (l *live) chooseLabs(said string, claims int) error {
+	l.labs = 1
+	if said == autoLabs {
+		if l.lab <= 1 && claims >= manyClaims {
+			l.labs = labsForMany
+		}
+		return nil
+	}
+	n, err := strconv.Atoi(said)
+	if err != nil || n < 1 || n > verdict.MostLabs {
+		return usageError("LABS=%q is not a number of labs: write auto, or 1 to %d", said, verdict.MostLabs)
+	}
+	if l.lab > 1 && n > 1 {
+		return usageError("LABS=%d: a guest (--lab %d) has one lab", n, l.lab)
+	}
+	l.labs = n
+	return nil
 }
 
 // runner makes one run.
@@ -230,6 +262,7 @@ func (r *runner) header(eng *engine.Engine, set *images.Set) error {
 	return r.folder.SetRun(func(v *verdict.Run) {
 		v.Nonce, v.Rules, v.Seed = hex.EncodeToString(nonce), twohop.Rules(), v.Start.Unix()
 		v.Lane, v.Engine, v.Cluster, v.Lab, v.Domain = set.Lane, strings.TrimSpace(eng.Name+" "+eng.Version), r.cluster, max(r.lab, 1), domain
+		v.Labs = max(r.labs, 1)
 		v.Asked = verdict.Asked{Istio: set.Istio.Version, IstioRevision: set.Istio.Revision, Kubernetes: set.KubernetesVersion, Envoy: set.EnvoyVersion, Images: set.Digests}
 		if set.Istio.Revision != "" {
 			v.Notes = append(v.Notes, "Istio is built from source, revision "+set.Istio.Revision)

@@ -54,6 +54,30 @@ func TestClaimsToJudge(t *testing.T) {
 	}
 }
 
+func TestLabs(t *testing.T) {
+	for _, tt := range []struct {
+		said               string
+		lab, claims, chose int
+		says               string
+	}{
+		{"auto", 1, 8, 1, ""},
+		{"auto", 1, 94, labsForMany, ""},
+		{"auto", 2, 94, 1, ""}, // a guest has the lab that it names
+		{"5", 1, 1, 5, ""},
+		{"1", 2, 94, 1, ""},
+		{"2", 2, 94, 0, "LABS=2: a guest (--lab 2) has one lab"},
+		{"many", 1, 94, 0, `LABS="many" is not a number of labs: write auto, or 1 to 16`},
+		{"0", 1, 94, 0, `LABS="0" is not a number of labs`},
+		{"17", 1, 94, 0, `LABS="17" is not a number of labs`},
+	} {
+		l := live{lab: tt.lab}
+		err := l.chooseLabs(tt.said, tt.claims)
+		if tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) || tt.says == "" && (err != nil || l.labs != tt.chose) {
+			t.Errorf("%+v: %d labs, %v", tt, l.labs, err)
+		}
+	}
+}
+
 func TestLiveFlagsSayWhatToWrite(t *testing.T) {
 	for _, tt := range []struct{ flag, value, says string }{
 		{"--images", "mine", `IMAGES="mine" is not a lane: write auto, official or source`},

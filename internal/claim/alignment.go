@@ -1,19 +1,21 @@
 package claim
 
+import "time"
+
 // alignment is the guide's map of strings that have to agree (§5), and what the
 // API server says about values that cannot be right.
 var alignment = []Claim{
 	{
-		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported,
+		ID: "A-align", Chapter: Traps, Section: "§5, trap 4", Expected: Supported, Takes: 9 * time.Second,
 		Statement: "Every host, subset and port in the alignment map matters: break any one of them and the call no longer takes both hops.",
 	},
 	{
-		ID: "A-align-secret", Chapter: Traps, Section: "§5, trap 5", Expected: Supported, Timer: true,
+		ID: "A-align-secret", Chapter: Traps, Section: "§5, trap 5", Expected: Supported, Takes: 18 * time.Second,
 		Statement: "The Secret's strings matter: with another credentialName, or with the Secret under another name or in another namespace, hop 2 fails.",
 		Lesson:    "It fails late. Envoy waits for a missing Secret (15 s by default) and meanwhile keeps using the cluster it had: a 200 right after the edit proves nothing.",
 	},
 	{
-		ID: "A-align-rest", Chapter: Traps, Section: "§5", Expected: Supported,
+		ID: "A-align-rest", Chapter: Traps, Section: "§5", Expected: Supported, Takes: 5 * time.Second,
 		Statement: "The alignment map is incomplete: strings that it does not name break the call in the same way.",
 		Lesson:    "Add to the map: the VirtualService's gateways (in both places), the port in its hop-1 match, the host and port of its hop-2 destination, the port in hop 2's DestinationRule, the ServiceEntry's port and the Gateway's selector.",
 	},

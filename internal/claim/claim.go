@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ID names a claim, for example "G2-rbac". It is stable across releases.
@@ -100,8 +101,9 @@ type Claim struct {
 	// truth needs more words than the statement: what the guide says, what
 	// really happens, what to do instead.
 	Lesson string
-	// Timer marks a claim whose proof has to wait for a real timer.
-	Timer bool
+	// Takes is how long a proof takes that waits for real timers, or goes through many
+	// states: about, on two cores; zero for all others. The longest begin first.
+	Takes time.Duration
 }
 
 // Expect returns the expected verdict on an Istio version such as "1.30.0".

@@ -1,5 +1,7 @@
 package claim
 
+import "time"
+
 // field is what users of the pattern report most; none of it is in the guide.
 // Issue numbers are istio/istio's.
 var field = []Claim{
@@ -29,16 +31,16 @@ var field = []Claim{
 		Lesson:    "If the ServiceEntry registers a port before there is a rule for it, as in the guide's YAML, that port's cluster has no TLS. If the rule's Secret does not arrive, that cluster keeps serving in plaintext for 15 s (Envoy's wait). Apply the Secret and the DestinationRule first, the ServiceEntry and the route last.",
 	},
 	{
-		ID: "F-expired", Chapter: Field, Expected: Supported, Timer: true,
+		ID: "F-expired", Chapter: Field, Expected: Supported, Takes: 7 * time.Second,
 		Statement: "The partner refuses an expired client certificate, and its expiry is visible beforehand in the gateway's secrets.",
 	},
 	{
-		ID: "F-dns-stale", Chapter: Field, Expected: Supported, Timer: true, // issue 17051
+		ID: "F-dns-stale", Chapter: Field, Expected: Supported, Takes: 17 * time.Second, // issue 17051
 		Statement: "With resolution DNS, the gateway follows a partner's move once the DNS record's TTL has expired; with resolution STATIC it keeps the address as written.",
 		Lesson:    "Until then calls go to the old address. For a planned move, lower the record's TTL beforehand and keep the old address serving for that long.",
 	},
 	{
-		ID: "F-dns-stale-2", Chapter: Field, Expected: Refuted, Timer: true, // issue 17051
+		ID: "F-dns-stale-2", Chapter: Field, Expected: Refuted, Takes: 12 * time.Second, // issue 17051
 		Statement: "A hop-2 connection from before the partner's move keeps carrying requests until a timer on one side ends it.",
 		Lesson:    "Not where the gateway speaks HTTP: when the old address leaves the DNS answer, the gateway closes its idle connections to it, and the next request goes to the new address. Connections survive only to an address that is still in the answer: a partner that moves must take the old one out.",
 	},
@@ -57,7 +59,7 @@ var field = []Claim{
 		Lesson:    "Each hop retries on its own, so the retries multiply: two retries on both hops make nine requests. Ask for retries on one hop, and write `attempts: 0` on the other.",
 	},
 	{
-		ID: "F-idle-race", Chapter: Field, Expected: Supported, Timer: true, // issue 55138
+		ID: "F-idle-race", Chapter: Field, Expected: Supported, Takes: 3 * time.Second, // issue 55138
 		Statement: "If the partner hangs up on a kept-alive connection just as the next request arrives, and nothing retries, that request fails with 503 UC.",
 		Lesson:    "Keep http.idleTimeout on hop 2 below the partner's keep-alive: the gateway then closes first, and the next call gets a fresh connection. The run's partner never closes an idle connection; it hangs up when a request arrives. A close that reaches the gateway before the request is a different case, and is not tried here.",
 	},
@@ -71,7 +73,7 @@ var field = []Claim{
 		Statement: "One gateway presents different client certificates to one host, depending on the caller, if hop 2's DestinationRule has a subset for each and the route chooses it by the caller's identity.",
 	},
 	{
-		ID: "F-two-gateways", Chapter: Field, Expected: Supported, // issue 45486
+		ID: "F-two-gateways", Chapter: Field, Expected: Supported, Takes: 3 * time.Second, // issue 45486
 		Statement: "Of two gateway pods, each is configured with the whole of hop 2's limit, and each call is in one pod's log or the other's.",
 	},
 }

@@ -1,5 +1,7 @@
 package claim
 
+import "time"
+
 // hop1 is the path from the application's sidecar to the egress gateway.
 var hop1 = []Claim{
 	{
@@ -24,7 +26,7 @@ var hop1 = []Claim{
 		Statement: "Hop 1 establishes who leaves the mesh: an AuthorizationPolicy on the gateway lets one service account through and not another.",
 	},
 	{
-		ID: "H1-identity-2", Chapter: Hop1, Section: "§2.1", Expected: Refuted,
+		ID: "H1-identity-2", Chapter: Hop1, Section: "§2.1", Expected: Refuted, Takes: 4 * time.Second,
 		Statement: "ISTIO_MUTUAL on the gateway keeps out callers that are not meant to leave the mesh.",
 		Lesson:    "The guide calls hop 1 the point that settles who leaves. ISTIO_MUTUAL asks for a mesh certificate and nothing more: without an AuthorizationPolicy, any workload with a sidecar reaches the partner under the gateway's client certificate. Put an ALLOW policy with the callers' principals on the gateway.",
 	},

@@ -1,5 +1,7 @@
 package claim
 
+import "time"
+
 // hop2 is the path from the gateway to the partner.
 var hop2 = []Claim{
 	{
@@ -22,7 +24,7 @@ var hop2 = []Claim{
 		Lesson:    "A second Secret with the same name plus -cacert overrides it (GetCaCert). Hop 2 then fails with CERTIFICATE_VERIFY_FAILED although the Secret you are looking at is correct. Inspect NAME-cacert with `istioctl proxy-config secret`.",
 	},
 	{
-		ID: "H2-rbac-verbs", Chapter: Hop2, Section: "§3.1-3", Expected: Refuted,
+		ID: "H2-rbac-verbs", Chapter: Hop2, Section: "§3.1-3", Expected: Refuted, Takes: 2 * time.Second,
 		Statement: "The gateway's service account needs get, watch and list on secrets; list alone is not enough.",
 		Lesson:    "istiod asks the API server about a single verb, list, on secrets in the gateway's namespace (CredentialsController.Authorize), and reads the Secret itself. A Role with list is enough; a Role with only get and watch is not.",
 	},
@@ -83,12 +85,12 @@ var hop2 = []Claim{
 		Statement: "The gateway picks up a renewed Secret without a restart: new connections present the new certificate, existing ones keep the old one.",
 	},
 	{
-		ID: "H2-rotation-bound", Chapter: Hop2, Section: "§3.5, §6", Expected: Supported, Timer: true,
+		ID: "H2-rotation-bound", Chapter: Hop2, Section: "§3.5, §6", Expected: Supported, Takes: 9 * time.Second,
 		Statement: "After a rotation, maxConnectionDuration bounds how long the old certificate is presented: a connection that reaches it closes after the request under way.",
 		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream keeps the old certificate until it ends. Measured with a response of 0.4 s.",
 	},
 	{
-		ID: "H2-file-certs", Chapter: Hop2, Section: "§3.1", Expected: Refuted,
+		ID: "H2-file-certs", Chapter: Hop2, Section: "§3.1", Expected: Refuted, Takes: 4 * time.Second,
 		Statement: "Client certificates mounted as files work, and renewing them takes a restart of the gateway.",
 		Lesson:    "They work and need no restart: Istio's agent watches the files and serves them to Envoy over SDS, so a new connection presents the renewed certificate as soon as the kubelet has written it (about a minute). Only a subPath mount freezes them until a restart.",
 	},

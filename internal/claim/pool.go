@@ -1,5 +1,7 @@
 package claim
 
+import "time"
+
 // pool is what the guide says about connectionPool, outlierDetection and the
 // lives of connections.
 var pool = []Claim{
@@ -9,16 +11,16 @@ var pool = []Claim{
 		Lesson:    "The guide warns of Envoy's default of 1,024 connections. Istio writes 4294967295 into every cluster's thresholds, so without a connectionPool there is no limit at all: memory or file descriptors run out first. Set maxConnections because nothing else bounds the connections, not because 1,024 does.",
 	},
 	{
-		ID: "P-overflow", Chapter: Pool, Section: "§3.5", Expected: Refuted, Timer: true,
+		ID: "P-overflow", Chapter: Pool, Section: "§3.5", Expected: Refuted, Takes: 3 * time.Second,
 		Statement: "At maxConnections, the gateway refuses further requests: 503 with the flag UO.",
 		Lesson:    "The guide says that the limit shows as UO. Over HTTP/1.1, a request beyond maxConnections waits in an unbounded queue: callers slow down instead of failing, and only upstream_cx_overflow shows it. To fail fast, set http1MaxPendingRequests as well.",
 	},
 	{
-		ID: "P-overflow-2", Chapter: Pool, Section: "§3.5", Expected: Supported, Timer: true,
+		ID: "P-overflow-2", Chapter: Pool, Section: "§3.5", Expected: Supported, Takes: 2 * time.Second,
 		Statement: "Requests beyond maxConnections wait for a connection and succeed, yet upstream_cx_overflow counts them.",
 	},
 	{
-		ID: "P-overflow-3", Chapter: Pool, Section: "§3.5", Expected: Supported, Timer: true,
+		ID: "P-overflow-3", Chapter: Pool, Section: "§3.5", Expected: Supported, Takes: 3 * time.Second,
 		Statement: "With http1MaxPendingRequests set as well, the gateway answers the excess at once with 503 and the flag UO, and counts it in upstream_rq_pending_overflow.",
 		Lesson:    "UO goes with upstream_rq_pending_overflow, not with upstream_cx_overflow, which the guide names: that one counts waiting requests and may stay at 0 while requests are refused. Look on the gateway: the caller's sidecar logs the same 503 without a flag.",
 	},
@@ -54,16 +56,16 @@ var pool = []Claim{
 		Statement: "tcpKeepalive is on the sockets of the proxy that opens the connection (hop 1: the sidecar, hop 2: the gateway), and not on the other end.",
 	},
 	{
-		ID: "P-idle-keepalive", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
+		ID: "P-idle-keepalive", Chapter: Pool, Section: "§6", Expected: Supported, Takes: 7 * time.Second,
 		Statement: "Keepalive probes do not reset tcp.idleTimeout; only requests do.",
 	},
 	{
-		ID: "P-idle-precedence", Chapter: Pool, Section: "§5", Expected: Refuted, Timer: true,
+		ID: "P-idle-precedence", Chapter: Pool, Section: "§5", Expected: Refuted, Takes: 3 * time.Second,
 		Statement: "tcp.idleTimeout takes effect even with a shorter http.idleTimeout beside it.",
 		Lesson:    "The guide's YAML sets tcp.idleTimeout 1800s and http.idleTimeout 900s. Both end up in the same field of the cluster, and http's wins: an idle connection closes after 900 s, and the 1800 s appear nowhere. Set one of them.",
 	},
 	{
-		ID: "P-max-duration", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
+		ID: "P-max-duration", Chapter: Pool, Section: "§6", Expected: Supported, Takes: 4 * time.Second,
 		Statement: "maxConnectionDuration bounds the life of a connection, however busy it is: once reached, the connection closes after the request under way.",
 		Lesson:    "Envoy drains the connection and does not cut a request under way: a long stream outlives the bound by as long as it takes.",
 	},
@@ -72,15 +74,15 @@ var pool = []Claim{
 		Statement: "maxRequestsPerConnection replaces a connection after that number of requests.",
 	},
 	{
-		ID: "P-connect-timeout", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
+		ID: "P-connect-timeout", Chapter: Pool, Section: "§6", Expected: Supported, Takes: 5 * time.Second,
 		Statement: "With a connectTimeout of 3s, the gateway gives up after 3 s on a partner that does not answer.",
 	},
 	{
-		ID: "P-connect-timeout-2", Chapter: Pool, Section: "§6", Expected: Supported, Timer: true,
+		ID: "P-connect-timeout-2", Chapter: Pool, Section: "§6", Expected: Supported, Takes: 12 * time.Second,
 		Statement: "Without a connectTimeout, the gateway gives up after 10 s on a partner that does not answer.",
 	},
 	{
-		ID: "P-connect-timeout-3", Chapter: Pool, Section: "§6", Expected: Refuted, Timer: true,
+		ID: "P-connect-timeout-3", Chapter: Pool, Section: "§6", Expected: Refuted, Takes: 5 * time.Second,
 		Statement: "If the partner does not answer, the caller waits no longer than connectTimeout.",
 		Lesson:    "The guide presents connectTimeout as the time to failure. Istio's default retry policy makes two more attempts, so the caller waits three times as long. Set retries {attempts: 0} on hop 2's route, or allow for three times the value.",
 	},
@@ -94,7 +96,7 @@ var pool = []Claim{
 		Statement: "With maxEjectionPercent 100, failures of the only endpoint block the whole channel: 503 UH.",
 	},
 	{
-		ID: "P-not-retroactive", Chapter: Pool, Section: "§6", Expected: Refuted, Timer: true,
+		ID: "P-not-retroactive", Chapter: Pool, Section: "§6", Expected: Refuted, Takes: 4 * time.Second,
 		Statement: "After an edit of hop 2's connectionPool, new requests still use the existing connections, with the old settings, until a restart.",
 		Lesson:    "The guide says that existing connections keep the old settings until maxConnectionDuration or a rollout restart. For HTTP, an edit replaces the cluster and drains its connections: the next request takes a new connection, with the new settings, within a second. Only requests in flight keep the old connection and its settings until they end. No restart is needed.",
 	},

@@ -106,10 +106,7 @@ func Up(ctx context.Context, config Config, keep bool, diagnostics string, log i
 	both, bothCtx := errgroup.WithContext(ctx)
 	both.Go(func() error { return c.shortenDNS(bothCtx) })
 	both.Go(func() error {
-		if err := config.Istio.install(bothCtx, c.Kube, log); err != nil {
-			return c.explainIstio(err)
-		}
-		return nil
+		return c.installIstio(bothCtx, subject.Default(), log)
 	})
 	if err := both.Wait(); err != nil {
 		return nil, err
@@ -248,7 +245,7 @@ func (c Config) fingerprint() (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("read kind's configuration: %w", err)
 	}
-	operator, err := c.Istio.Operator()
+	operator, err := c.Istio.Operator(subject.Default())
 	if err != nil {
 		return "", err
 	}

@@ -4,9 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"twohop/internal/subject"
@@ -17,7 +19,12 @@ var source = Istio{Istioctl: "/bin/istioctl", Hub: "localhost/twohop", Tag: "1.3
 // operator renders an Istio and looks into it.
 func operator(t *testing.T, i Istio) func(path ...string) any {
 	t.Helper()
-	raw, err := i.Operator()
+	return operatorOf(t, i, subject.Default())
+}
+
+func operatorOf(t *testing.T, i Istio, s subject.Subject) func(path ...string) any {
+	t.Helper()
+	raw, err := i.Operator(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +87,29 @@ func TestOperator(t *testing.T) {
 				t.Error("the access log's format is missing")
 			}
 		})
+	}
+}
+
+// The first lab's mesh sees its namespaces and what belongs to no lab, another one its
+// namespaces only.
+func TestEachLabHasAMesh(t *testing.T) {
+	for lab, want := range map[int]map[string]any{
+		1: {"spec.revision": nil, "spec.namespace": nil, "spec.components.base.enabled": nil, "spec.values.global.istioNamespace": nil},
+		3: {"spec.revision": "lab-3", "spec.namespace": "istio-system-3", "spec.components.base.enabled": false, "spec.values.global.istioNamespace": "istio-system-3"},
+	} {
+		at := operatorOf(t, source, subject.Numbered(lab))
+		for path, value := range want {
+			if got := at(strings.Split(path, ".")...); got != value {
+				t.Errorf("lab %d: %s is %v, want %v", lab, path, got, value)
+			}
+		}
+		selectors := []any{map[string]any{"matchLabels": map[string]any{subject.LabLabel: strconv.Itoa(lab)}}}
+		if lab == 1 {
+			selectors = append(selectors, map[string]any{"matchExpressions": []any{map[string]any{"key": subject.LabLabel, "operator": "DoesNotExist"}}})
+		}
+		if diff := cmp.Diff(any(selectors), at("spec", "meshConfig", "discoverySelectors")); diff != "" {
+			t.Errorf("lab %d: -want +got:\n%s", lab, diff)
+		}
 	}
 }
 

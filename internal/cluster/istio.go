@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"twohop/internal/envoy"
 	"twohop/internal/kube"
 	"twohop/internal/state"
+	"twohop/internal/subject"
 )
 
 // Istio is a control plane: what istioctl installs, with which settings.
@@ -36,9 +38,16 @@ type Istio struct {
 // ReadyTimeout bounds the wait for istiod; it needs 5 to 10 s on two cores.
 const ReadyTimeout = 3 * time.Minute
 
-// Operator is the IstioOperator that istioctl is given.
-func (i Istio) Operator() ([]byte, error) {
+// Operator is the IstioOperator of the mesh that a lab lives in.
+//
+// Each lab has a control plane of its own, which sees its lab's namespaces only
+// (Istio's documentation, "Install Multiple Istio Control Planes in a Single
+// Cluster"). The first lab's is the default one; besides its lab it sees what belongs
+// to none, as an istiod without selectors would.
+func (i Istio) Operator(s subject.Subject) ([]byte, error) {
 	type m = map[string]any
+	lab := strconv.Itoa(s.Lab)
+	selectors := []m{{"matchLabels": m{subject.LabLabel: lab}}}
 	env := m{
 		// istiod collects changes before it pushes, for 100 ms by default. The
 		// harness changes one thing at a time and waits for each.
@@ -67,6 +76,7 @@ func (i Istio) Operator() ([]byte, error) {
 		"accessLogEncoding":     "JSON",
 		"accessLogFormat":       envoy.AccessLogFormat,
 		"outboundTrafficPolicy": m{"mode": "ALLOW_ANY"},
+		"discoverySelectors":    selectors,
 	}
 	if i.FlushesFast {
 		mesh["defaultConfig"] = m{"fileFlushInterval": "0.02s"}
@@ -76,25 +86,31 @@ func (i Istio) Operator() ([]byte, error) {
 		env["PILOT_ENABLE_METADATA_EXCHANGE"] = "false"
 		values["telemetry"] = m{"enabled": false}
 	}
-	return yaml.Marshal(m{
-		"apiVersion": "install.istio.io/v1alpha1",
-		"kind":       "IstioOperator",
-		"spec": m{
-			"profile":    "minimal",
-			"hub":        i.Hub,
-			"tag":        i.Tag,
-			"meshConfig": mesh,
-			"values":     values,
-		},
-	})
+	spec := m{
+		"profile":    "minimal",
+		"hub":        i.Hub,
+		"tag":        i.Tag,
+		"meshConfig": mesh,
+		"values":     values,
+	}
+	if s.ControlPlane.Revision == "" {
+		mesh["discoverySelectors"] = append(selectors, m{"matchExpressions": []m{{"key": subject.LabLabel, "operator": "DoesNotExist"}}})
+	} else {
+		spec["namespace"], spec["revision"] = s.ControlPlane.Namespace, s.ControlPlane.Revision
+		values["global"].(m)["istioNamespace"] = s.ControlPlane.Namespace
+		// The definitions of Istio's kinds, and what validates objects, are there once
+		// in a cluster.
+		spec["components"] = m{"base": m{"enabled": false}}
+	}
+	return yaml.Marshal(m{"apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator", "spec": spec})
 }
 
-func (i Istio) install(ctx context.Context, client *kube.Client, log io.Writer) error {
-	operator, err := i.Operator()
+func (i Istio) install(ctx context.Context, client *kube.Client, s subject.Subject, log io.Writer) error {
+	operator, err := i.Operator(s)
 	if err != nil {
 		return err
 	}
-	ctx, unwatch := client.UnlessStuck(ctx, IstioNamespace, "istiod")
+	ctx, unwatch := client.UnlessStuck(ctx, s.ControlPlane.Namespace, "istiod")
 	defer unwatch()
 	cmd, err := i.installCommand(ctx, client.Kubeconfig)
 	if err != nil {
@@ -128,7 +144,7 @@ func (i Istio) installCommand(ctx context.Context, kubeconfig string) (*exec.Cmd
 }
 
 // explainIstio adds what istiod's pod says of itself.
-func (c *Cluster) explainIstio(err error) error {
+func (c *Cluster) explainIstio(err error, of subject.ControlPlane) error {
 	var stuck *kube.StuckError
 	if errors.As(err, &stuck) {
 		return fmt.Errorf("Istio cannot become ready: %w", err)
@@ -140,15 +156,12 @@ func (c *Cluster) explainIstio(err error) error {
 		return err
 	}
 	for _, pod := range pods.Items {
-		if pod.Namespace == IstioNamespace && !ready(&pod) {
+		if pod.Namespace == of.Namespace && !ready(&pod) {
 			return fmt.Errorf("Istio did not become ready: %w; %s", err, c.Kube.PodProblem(ctx, &pod))
 		}
 	}
 	return fmt.Errorf("Istio did not become ready: %w", err)
 }
-
-// IstioNamespace is where the control plane lives, and the mesh's root namespace.
-const IstioNamespace = "istio-system"
 
 func ready(pod *corev1.Pod) bool {
 	for _, c := range pod.Status.Conditions {
@@ -159,9 +172,9 @@ func ready(pod *corev1.Pod) bool {
 	return false
 }
 
-// IstiodPod finds the control plane's pod.
-func IstiodPod(ctx context.Context, client *kube.Client) (*corev1.Pod, error) {
-	return client.Pod(ctx, IstioNamespace, "app=istiod")
+// IstiodPod finds a control plane's pod.
+func IstiodPod(ctx context.Context, client *kube.Client, of subject.ControlPlane) (*corev1.Pod, error) {
+	return client.Pod(ctx, of.Namespace, "app=istiod")
 }
 
 func lastLine(s string) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,7 +25,10 @@ import (
 // RunID is the claim under which the observations of a run as a whole are kept.
 const RunID claim.ID = "run"
 
-// Ground is what every experiment of a run stands on: which lab it is, and the
+// StageOf is the stage of what a run observes about a lab.
+func StageOf(lab int) string { return fmt.Sprintf("lab-%d", lab) }
+
+// Ground is what every experiment in a lab stands on: which lab it is, and the
 // public half of its certificates.
 type Ground struct {
 	Lab                          int
@@ -109,7 +113,7 @@ func (g Ground) consistent() error {
 	return nil
 }
 
-// Identity is what a run is made on, as the parts say themselves.
+// Identity is what a lab is made of, as the parts say themselves.
 type Identity struct {
 	Ground Ground
 	// Istio is istiod's own word on its version, IstioRevision the module version
@@ -124,7 +128,7 @@ type Identity struct {
 // for its replay.
 func Identify(ctx context.Context, source observe.Source, key observe.Key, limits observe.Limits, s subject.Subject, asked verdict.Asked, ground func() Ground) (id Identity, err error) {
 	defer check.Recover(&err)
-	session := &check.Session{Source: source, Key: key, Limits: limits, Claim: string(RunID), Stage: string(RunID), Script: func(string, string, []byte) {}}
+	session := &check.Session{Source: source, Key: key, Limits: limits, Claim: string(RunID), Stage: StageOf(s.Lab), Script: func(string, string, []byte) {}}
 	raw, err := session.Input(ctx, "ground", "ground.json", func() ([]byte, error) { return json.MarshalIndent(ground(), "", "  ") })
 	if err != nil {
 		return id, err
@@ -149,7 +153,7 @@ func Identify(ctx context.Context, source observe.Source, key observe.Key, limit
 		return id, err
 	}
 	id.ImageIDs = map[string]string{}
-	for _, ns := range []string{"istio-system", s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace} {
+	for _, ns := range []string{s.ControlPlane.Namespace, s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace} {
 		if err := imageIDs(t.Ask(observe.Get{Path: "/api/v1/namespaces/" + ns + "/pods"}, ns+"-pods.json", verdict.KindJSON), id.ImageIDs); err != nil {
 			return id, err
 		}
@@ -227,6 +231,16 @@ func (id Identity) differs(asked verdict.Asked) error {
 	}
 	if asked.Envoy != "" && id.Envoy != asked.Envoy {
 		return fmt.Errorf("the gateway's Envoy says that it is %s, and the run asks for %s", id.Envoy, asked.Envoy)
+	}
+	return nil
+}
+
+// Alike is an error where two labs of a run are not made of the same.
+func (id Identity) Alike(first Identity) error {
+	here, there := id, first
+	here.Ground, there.Ground = Ground{}, Ground{}
+	if !reflect.DeepEqual(here, there) {
+		return fmt.Errorf("lab %d is made of %+v, and lab %d of %+v", id.Ground.Lab, here, first.Ground.Lab, there)
 	}
 	return nil
 }

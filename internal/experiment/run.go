@@ -71,7 +71,7 @@ func (d Definition) Run(ctx context.Context, env Environment) Outcome {
 	r.session = &check.Session{Source: env.Source, Key: env.Key, Limits: env.Limits, Claim: string(d.ID),
 		Script: r.script.add, Table: func(t *verdict.Table) { r.finding.Table = t }}
 	start := env.Now().UTC()
-	r.finding = verdict.Finding{Claim: d.ID, Start: start, Attempts: 1}
+	r.finding = verdict.Finding{Claim: d.ID, Start: start, Attempts: 1, Lab: env.Editor.Subject.Lab}
 	if err := r.guard(d); err != nil {
 		r.finding.Error = err.Error()
 	}

@@ -63,7 +63,7 @@ func withStore(t *testing.T, files ...string) (eng *engine.Engine, cache string,
 func TestRemove(t *testing.T) {
 	eng, cache, removed := withStore(t, "tools-1/istioctl", "work/bin/envoy", "home/.kube/cache/x", "containers.conf", "images-7.log",
 		"a.kubeconfig", "a.kubeconfig.lock", "a.lock", "a.lab-2.lock", "in-use")
-	owner, err := state.HoldCluster(t.Context(), "a", t.Logf)
+	owner, err := state.HoldCluster(t.Context(), "a", 1, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ type Lab struct {
 	rolling  map[subject.Role]bool // whose pods may be other ones now
 	waiting  map[manifest.Key]bool // Deployments to wait for
 	doubtful map[manifest.Key]bool // objects whose write did not come to its end
-	retiring bool                  // hop 2\'s connections may present another certificate
+	retiring bool                  // hop 2's connections may present another certificate
 	moved    bool                  // the gateway's Service was changed, so its endpoints will be
 	scaled   bool                  // the second gateway has come or gone
 	pending  pendingWrites
@@ -124,7 +124,7 @@ func (l *Lab) attach(ctx context.Context) error {
 	if err := l.attachDeployment(ctx, subject.Partner, s.Partner, s.Partner.Container, false); err != nil {
 		return err
 	}
-	istiod, err := cluster.IstiodPod(ctx, l.kube)
+	istiod, err := cluster.IstiodPod(ctx, l.kube, s.ControlPlane)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -117,8 +118,11 @@ func Baseline(n int, domain string, images Images, certificates *Certificates) (
 		return nil, err
 	}
 	for _, o := range all {
-		if d, ok := o.(*appsv1.Deployment); ok {
-			fit(d, s, images, made)
+		switch o := o.(type) {
+		case *corev1.Namespace:
+			o.Labels = map[string]string{subject.LabLabel: strconv.Itoa(s.Lab)}
+		case *appsv1.Deployment:
+			fit(o, s, images, made)
 		}
 	}
 	return NewSet(s, append(all, made...)...), nil
@@ -153,8 +157,12 @@ func credentialSecret(s subject.Subject, name string, pair *partnernginx.Pair, c
 	}
 }
 
-// fit puts the lane's images in, and makes a partner restart when its
-// configuration or its certificates changed.
+// injectLabel is how a pod asks for a proxy; revisionLabel names the control plane
+// that it asks.
+const injectLabel, revisionLabel = "sidecar.istio.io/inject", "istio.io/rev"
+
+// fit puts the lane's images and the mesh's revision in, and makes a partner restart
+// when its configuration or its certificates changed.
 func fit(d *appsv1.Deployment, s subject.Subject, images Images, made []k8s.Object) {
 	for i := range d.Spec.Template.Spec.Containers {
 		c := &d.Spec.Template.Spec.Containers[i]
@@ -164,6 +172,9 @@ func fit(d *appsv1.Deployment, s subject.Subject, images Images, made []k8s.Obje
 		case "twohop/partner":
 			c.Image = images.Partner
 		}
+	}
+	if labels := d.Spec.Template.Labels; labels[injectLabel] == "true" && s.ControlPlane.Revision != "" {
+		labels[revisionLabel] = s.ControlPlane.Revision
 	}
 	if d.Name == s.Partner.Deployment && d.Namespace == s.Partner.Namespace {
 		// Without the keys: each comes with a certificate of its own.

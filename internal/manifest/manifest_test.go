@@ -3,6 +3,7 @@ package manifest
 import (
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,6 +52,34 @@ func apply(t *testing.T, s *Set, v Variation) *Set {
 
 func config(name, value string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name}, Data: map[string]string{"k": value}}
+}
+
+// A lab's mesh knows its namespaces by a label, and a further one's pods its control plane.
+func TestALabBelongsToItsMesh(t *testing.T) {
+	for lab, revision := range map[int]string{1: "", 2: "lab-2"} {
+		injected := 0
+		for _, o := range editor(t, lab, "").Baseline.Objects() {
+			switch o := o.(type) {
+			case *corev1.Namespace:
+				if got := o.Labels[subject.LabLabel]; got != strconv.Itoa(lab) {
+					t.Errorf("lab %d: namespace %s has the label %q", lab, o.Name, got)
+				}
+			case *appsv1.Deployment:
+				labels := o.Spec.Template.Labels
+				want := ""
+				if labels["sidecar.istio.io/inject"] == "true" {
+					want = revision
+					injected++
+				}
+				if got := labels["istio.io/rev"]; got != want {
+					t.Errorf("lab %d: the pods of %s ask for revision %q, not %q", lab, o.Name, got, want)
+				}
+			}
+		}
+		if injected < 3 {
+			t.Errorf("lab %d: %d Deployments with a proxy", lab, injected)
+		}
+	}
 }
 
 // The given set stays as it is, whatever a variation does.

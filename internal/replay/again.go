@@ -61,14 +61,15 @@ func (r *replay) make(d experiment.Definition, was verdict.Result) remade {
 	source := r.source(d.ID)
 	inputs := ""
 	if r.made != nil {
-		inputs = r.inputs(d.ID, was.Start)
+		inputs = r.inputs(d.ID, was.Start, was.Lab)
 		if out, ok := r.made.Load(inputs); ok {
 			return out.(remade)
 		}
 	}
+	editor := r.editors[was.Lab]
 	out := remade{Outcome: d.Run(context.Background(), experiment.Environment{
-		Source: source, Key: r.key, Limits: observe.DefaultLimits(), Editor: r.editor, Now: func() time.Time { return was.Start },
-		Changed: func(set *manifest.Set) { source.Listens = listens(r.editor.Baseline, set) }})}
+		Source: source, Key: r.key, Limits: observe.DefaultLimits(), Editor: editor, Now: func() time.Time { return was.Start },
+		Changed: func(set *manifest.Set) { source.Listens = listens(editor.Baseline, set) }})}
 	out.unused = source.Unused(string(d.ID))
 	if r.made != nil {
 		r.made.Store(inputs, out)
@@ -77,14 +78,14 @@ func (r *replay) make(d experiment.Definition, was verdict.Result) remade {
 }
 
 // inputs is a hash of all that a check is made over.
-func (r *replay) inputs(id claim.ID, start time.Time) string {
+func (r *replay) inputs(id claim.ID, start time.Time, lab int) string {
 	source := r.source(id)
 	brief := func(e recorded.Entry) string {
 		raw := hash(e.Raw)
 		e.Raw = nil
 		return fmt.Sprintf("%+v %s", e, raw)
 	}
-	ground := r.source(experiment.RunID).Entries[observe.Slot{Claim: string(experiment.RunID), Stage: string(experiment.RunID), Ordinal: 1}]
+	ground := r.source(experiment.RunID).Entries[observe.Slot{Claim: string(experiment.RunID), Stage: experiment.StageOf(lab), Ordinal: 1}]
 	parts := []string{fmt.Sprintf("%s %s %x %s", id, start, r.key, brief(ground))}
 	for at, e := range source.Entries {
 		parts = append(parts, fmt.Sprintf("%s %s", at, brief(e)))

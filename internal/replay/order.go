@@ -61,8 +61,8 @@ func (r *replay) times() {
 
 func millis(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// order holds the windows against each other. Claims are made one after the other,
-// and logs only grow: where a later observation found a log's end lies behind
+// order holds the windows against each other. In a lab, claims are made one after the
+// other, and logs only grow: where a later observation found a log's end lies behind
 // where an earlier one did.
 func (r *replay) order() {
 	claims := slices.Clone(r.v.Claims)
@@ -79,7 +79,7 @@ func (r *replay) order() {
 func (r *replay) rising(id string, list []verdict.Evidence, ends map[string]int) {
 	list = slices.Clone(list)
 	slices.SortStableFunc(list, func(a, b verdict.Evidence) int {
-		stages := []string{string(experiment.RunID), "setup", "check", "control"}
+		stages := []string{"setup", "check", "control"} // a lab's come before
 		if by := slices.Index(stages, a.Stage) - slices.Index(stages, b.Stage); by != 0 {
 			return by
 		}

@@ -71,7 +71,7 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 	}
 	r.hidden()
 	r.identify()
-	if r.editor == nil && r.judged() {
+	if len(r.editors) < r.v.Run.Labs && r.judged() {
 		return &r.Verification, nil // without the subject no check can be made
 	}
 	r.claims()
@@ -85,18 +85,18 @@ func verify(run verdict.Files, o options) (*verdict.Verification, error) {
 type replay struct {
 	verdict.Verification
 	options
-	run    verdict.Files
-	v      *verdict.Verdict
-	key    observe.Key
-	logs   map[string]*observe.LogFile
-	hashes map[string]string // of the logs' files
-	kept   map[claim.ID]*recorded.Source
-	listed map[string]claim.ID // evidence path: the claim that lists it
-	editor *manifest.Editor
+	run     verdict.Files
+	v       *verdict.Verdict
+	key     observe.Key
+	logs    map[string]*observe.LogFile
+	hashes  map[string]string // of the logs' files
+	kept    map[claim.ID]*recorded.Source
+	listed  map[string]claim.ID      // evidence path: the claim that lists it
+	editors map[int]*manifest.Editor // of the labs, by their numbers
 }
 
 func newReplay(run verdict.Files, o options) *replay {
-	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, hashes: map[string]string{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}}
+	r := &replay{options: o, run: run, logs: map[string]*observe.LogFile{}, hashes: map[string]string{}, kept: map[claim.ID]*recorded.Source{}, listed: map[string]claim.ID{}, editors: map[int]*manifest.Editor{}}
 	r.Problems, r.Notes = []string{}, []string{}
 	return r
 }
@@ -155,31 +155,58 @@ func (r *replay) identify() {
 		}
 		return
 	}
+	var first experiment.Identity
 	h := r.v.Run.Header
-	s, _ := manifest.Numbered(h.Lab, h.Domain)
-	id, err := experiment.Identify(context.Background(), r.source(experiment.RunID), r.key, observe.DefaultLimits(), s, h.Asked,
-		func() experiment.Ground { return experiment.Ground{} })
-	if err != nil && r.v.Result != verdict.Failed {
-		r.Problem("What the run was made on: %v.", err)
+	for n := h.Lab; n < h.Lab+min(h.Labs, verdict.MostLabs); n++ {
+		id := r.identifyLab(n)
+		if n == h.Lab {
+			first = id
+			r.madeOn(id)
+		} else if err := id.Alike(first); err != nil {
+			r.Problem("What the run was made on: %v.", err)
+		}
 	}
+}
+
+// madeOn holds what the run says that it was made on against the first lab's own word.
+func (r *replay) madeOn(id experiment.Identity) {
 	want := r.v.Run
 	id.SetRun(&want)
 	for _, f := range differing(r.v.Run, want) {
 		r.Problem("The run's %s says %s, and the observations %s.", f.name, f.got, f.want)
 	}
-	if id.Ground.Lab != h.Lab {
-		r.Problem("The run is of lab %d, and the observations are of lab %d.", h.Lab, id.Ground.Lab)
+	if r.editors[r.v.Run.Lab] != nil {
+		r.manifest()
 	}
-	if r.editor, err = id.Ground.Editor(); err != nil {
+}
+
+// identifyLab works out anew what a lab is made of.
+func (r *replay) identifyLab(n int) experiment.Identity {
+	h := r.v.Run.Header
+	s, _ := manifest.Numbered(n, h.Domain)
+	id, err := experiment.Identify(context.Background(), r.source(experiment.RunID), r.key, observe.DefaultLimits(), s, h.Asked,
+		func() experiment.Ground { return experiment.Ground{} })
+	if err != nil {
+		if r.ended() || r.judged() {
+			r.Problem("What lab %d was made of: %v.", n, err)
+		}
+		return id
+	}
+	if id.Ground.Lab != n {
+		r.Problem("The observations of lab %d are of lab %d.", n, id.Ground.Lab)
+	}
+	editor, err := id.Ground.Editor()
+	if err != nil {
 		r.Problem("The subject cannot be made again: %v.", err)
-		return
+	} else {
+		r.editors[n] = editor
 	}
-	r.manifest()
+	return id
 }
 
 // manifest holds manifest.yaml against the subject.
 func (r *replay) manifest() {
-	want, err := manifest.YAML(r.editor.Baseline.Objects()...)
+	want, err := manifest.YAML(r.editors[r.v.Run.Lab].Baseline.Objects()...)
 	if err != nil {
 		r.Problem("The subject cannot be rendered again: %v.", err)
 		return
@@ -214,7 +241,11 @@ func (r *replay) claims() {
 			r.Problem("%s: the selection %q holds this claim, and the verdict does not list it.", c.ID, r.v.Run.Selection)
 			continue
 		}
-		if reflect.ValueOf(was.Finding).IsZero() || r.editor == nil {
+		if reflect.ValueOf(was.Finding).IsZero() || len(r.editors) == 0 {
+			continue
+		}
+		if r.editors[was.Lab] == nil {
+			r.Problem("%s: the claim was judged in lab %d, and the run has no such lab.", c.ID, was.Lab)
 			continue
 		}
 		f := r.again(c.ID, was)

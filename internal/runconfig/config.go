@@ -36,6 +36,8 @@ type Config struct {
 	// Lab numbers the first lab of the run. With 2 or more the run is a guest:
 	// it takes the cluster that is up and shares it with other runs.
 	Lab int
+	// Labs is how many labs the run has, numbered from Lab on.
+	Labs int
 }
 
 // Mutants chooses what a mutation run plants and judges.

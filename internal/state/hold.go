@@ -106,17 +106,24 @@ func HoldImages(ctx context.Context, say func(string, ...any)) (Hold, error) {
 }
 
 // HoldCluster is for the owner of a cluster: whoever brings it up or takes it
-// down. It waits, and says so, while another owner holds it.
-func HoldCluster(ctx context.Context, cluster string, say func(string, ...any)) (Hold, error) {
-	return take(ctx, say, inUse, want{clusterFile(cluster), Exclusive, fmt.Sprintf("another run is using the cluster %q", cluster)})
+// down, and works in its first labs. It waits, and says so, while another owner
+// holds it, or a guest one of the labs.
+func HoldCluster(ctx context.Context, cluster string, labs int, say func(string, ...any)) (Hold, error) {
+	wants := []want{inUse, {clusterFile(cluster), Exclusive, fmt.Sprintf("another run is using the cluster %q", cluster)}}
+	for n := 2; n <= labs; n++ {
+		wants = append(wants, labLock(cluster, n))
+	}
+	return take(ctx, say, wants...)
 }
 
 // HoldLab is for a guest in a cluster that somebody else owns: one guest for
 // each number, and no end of the cluster while there are guests.
 func HoldLab(ctx context.Context, cluster string, lab int, say func(string, ...any)) (Hold, error) {
-	return take(ctx, say, inUse,
-		want{labFile(cluster, lab), Exclusive, fmt.Sprintf("another run is using lab %d of the cluster %q", lab, cluster)},
-		want{guestsFile(cluster), Shared, fmt.Sprintf("the cluster %q is being removed", cluster)})
+	return take(ctx, say, inUse, labLock(cluster, lab), want{guestsFile(cluster), Shared, fmt.Sprintf("the cluster %q is being removed", cluster)})
+}
+
+func labLock(cluster string, n int) want {
+	return want{labFile(cluster, n), Exclusive, fmt.Sprintf("another run is using lab %d of the cluster %q", n, cluster)}
 }
 
 // HoldBuild is for one image build.

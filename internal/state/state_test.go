@@ -23,7 +23,7 @@ import (
 // standard input to end.
 func TestMain(m *testing.M) {
 	act, ok := map[string]func() error{
-		"cluster a": func() error { _, err := HoldCluster(context.Background(), "a", quiet); return err },
+		"cluster a": func() error { _, err := HoldCluster(context.Background(), "a", 1, quiet); return err },
 		"lab a 2":   func() error { _, err := HoldLab(context.Background(), "a", 2, quiet); return err },
 		"build":     func() error { _, err := HoldBuild(context.Background(), quiet); return err },
 		"images":    func() error { _, err := HoldImages(context.Background(), quiet); return err },
@@ -218,7 +218,7 @@ func TestTwoOwnersCompete(t *testing.T) {
 	say := func(format string, args ...any) { said <- fmt.Sprintf(format, args...) }
 	got := make(chan error, 1)
 	go func() {
-		h, err := HoldCluster(ctx, "a", say)
+		h, err := HoldCluster(ctx, "a", 1, say)
 		got <- errors.Join(err, h.Close())
 	}()
 	if text, want := <-said, fmt.Sprintf(`another run is using the cluster "a" (process %d (`, pid); !strings.HasPrefix(text, want) || !strings.HasSuffix(text, "waiting for it to end") {
@@ -229,7 +229,7 @@ func TestTwoOwnersCompete(t *testing.T) {
 		t.Fatalf("it did not wait: %v", err)
 	case <-time.After(3 * retryAfter):
 	}
-	if h, err := HoldCluster(t.Context(), "b", quiet); err != nil || h.Close() != nil {
+	if h, err := HoldCluster(t.Context(), "b", 1, quiet); err != nil || h.Close() != nil {
 		t.Errorf("another cluster waits too: %v", err)
 	}
 	end()
@@ -238,11 +238,33 @@ func TestTwoOwnersCompete(t *testing.T) {
 	}
 }
 
+// The owner works in its first labs: it waits for a guest in one of them.
+func TestAnOwnerWaitsForItsLabs(t *testing.T) {
+	folder(t)
+	guest, err := HoldLab(t.Context(), "a", 3, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer guest.Close()
+	two, err := HoldCluster(t.Context(), "a", 2, quiet)
+	if err != nil || two.Close() != nil {
+		t.Fatalf("lab 3 is none of two labs: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	said := ""
+	if _, err := HoldCluster(ctx, "a", 3, func(format string, args ...any) { said = fmt.Sprintf(format, args...); cancel() }); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if want := `another run is using lab 3 of the cluster "a" (`; !strings.HasPrefix(said, want) {
+		t.Errorf("%q does not begin with %q", said, want)
+	}
+}
+
 func TestWaitingEndsWithItsContext(t *testing.T) {
 	folder(t)
 	other(t, "cluster a", nil)
 	ctx, cancel := context.WithCancel(t.Context())
-	h, err := HoldCluster(ctx, "a", func(string, ...any) { cancel() })
+	h, err := HoldCluster(ctx, "a", 1, func(string, ...any) { cancel() })
 	if !errors.Is(err, context.Canceled) || h != nil {
 		t.Errorf("%v, %v", h, err)
 	}
@@ -257,7 +279,7 @@ func TestChildInheritsTheLock(t *testing.T) {
 	for act, leaks := range map[string]bool{"inherited": false, "leaking": true} {
 		t.Run(act, func(t *testing.T) {
 			dir := folder(t)
-			h, err := HoldCluster(t.Context(), "a", quiet)
+			h, err := HoldCluster(t.Context(), "a", 1, quiet)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -315,7 +337,7 @@ func TestGuestsKeepAClusterUp(t *testing.T) {
 		t.Errorf("a guest of a is one of b: %v", err)
 	}
 	// Guests and their owner are beside each other, two guests of one number are not.
-	owner, err1 := HoldCluster(t.Context(), "a", quiet)
+	owner, err1 := HoldCluster(t.Context(), "a", 1, quiet)
 	third, err2 := HoldLab(t.Context(), "a", 3, quiet)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
@@ -391,7 +413,7 @@ func TestRemoveTakesAllLocksAway(t *testing.T) {
 	}
 	// Nobody gets in before all of it is gone.
 	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := HoldCluster(ctx, "new", func(string, ...any) { cancel() }); !errors.Is(err, context.Canceled) {
+	if _, err := HoldCluster(ctx, "new", 1, func(string, ...any) { cancel() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("a run begins while everything is removed: %v", err)
 	}
 	if err := h.Remove(); err != nil {

@@ -15,6 +15,10 @@ import (
 // wait for several times.
 const DNSTTL = 5 * time.Second
 
+// LabLabel is on the namespaces of a lab, with its number: by it a mesh tells its
+// namespaces from those of the others.
+const LabLabel = "twohop/lab"
+
 // Role is the part that a pod plays in the subject.
 type Role string
 
@@ -56,8 +60,19 @@ type Pool struct {
 	KeepaliveProbes                  uint32
 }
 
+// ControlPlane is the istiod of a mesh.
+type ControlPlane struct {
+	// Namespace is where it runs, and the mesh's root namespace.
+	Namespace string
+	// Revision is what pods say that it injects (istio.io/rev); empty: the default one.
+	Revision string
+}
+
 // Subject is one double-mTLS egress: application, gateway, partner.
 type Subject struct {
+	// Lab numbers it among the subjects of a cluster; each lives in a mesh of its own.
+	Lab                      int
+	ControlPlane             ControlPlane
 	Client, Gateway, Partner Workload
 	// Unbound is a gateway like Gateway, in a namespace of its own, whose
 	// service account nobody gave a Role.
@@ -88,6 +103,8 @@ func Default() Subject {
 	hop1, hop2 := keepalive, keepalive
 	hop1.MaxConnections, hop2.MaxConnections = 77, 83
 	return Subject{
+		Lab:            1,
+		ControlPlane:   ControlPlane{Namespace: "istio-system"},
 		Client:         Workload{Namespace: "twohop-app", Deployment: "client", ServiceAccount: "client", Container: "app", Proxy: "istio-proxy"},
 		Gateway:        Workload{Namespace: "twohop-egress", Deployment: "partner-egressgateway", ServiceAccount: "partner-egressgateway", Proxy: "istio-proxy"},
 		Unbound:        Workload{Namespace: "twohop-unbound", Deployment: "partner-egressgateway", ServiceAccount: "partner-egressgateway", Proxy: "istio-proxy"},
@@ -107,10 +124,15 @@ func Default() Subject {
 	}
 }
 
-// Numbered is the default subject in namespaces and under an external host of
-// its own, so that several labs live in one mesh. Number 1 is the default.
+// Numbered is the default subject in namespaces, under an external host and in a mesh
+// of its own, so that several labs live in one cluster and do not see each other.
+// Number 1 is the default.
 func Numbered(n int) Subject {
 	s := Default()
+	if n > 1 {
+		s.Lab = n
+		s.ControlPlane = ControlPlane{Namespace: fmt.Sprintf("%s-%d", s.ControlPlane.Namespace, n), Revision: fmt.Sprintf("lab-%d", n)}
+	}
 	for old, renamed := range Renames(n) {
 		for _, field := range []*string{&s.Client.Namespace, &s.Gateway.Namespace, &s.Unbound.Namespace, &s.Partner.Namespace, &s.ExternalHost} {
 			if *field == old {

@@ -10,6 +10,9 @@ var unsteady = []struct {
 	pattern *regexp.Regexp
 	becomes string
 }{
+	// A claim may be judged in another lab the next time (subject.Renames).
+	{regexp.MustCompile(`\b(twohop-(?:app|egress|unbound|partner)|istio-system)-\d+\b`), "$1"},
+	{regexp.MustCompile(`\bapi\.partner-\d+\.example\.com\b`), "api.partner.example.com"},
 	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(\.\d+)?(Z|[+-]\d{2}:?\d{2})?`), "<time>"},
 	{regexp.MustCompile(`\b[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b`), "<uuid>"},
 	{regexp.MustCompile(`\b\d{1,3}(\.\d{1,3}){3}(:\d+)?\b`), "<address>"},

@@ -42,11 +42,17 @@ type Header struct {
 	Lane    string `json:"lane,omitempty"` // official or source
 	Engine  string `json:"engine,omitempty"`
 	Cluster string `json:"cluster,omitempty"`
-	Lab     int    `json:"lab,omitempty"`
-	Domain  string `json:"domain,omitempty"` // istiod's --domain
+	// Lab numbers the first of the run's labs, and Labs counts them. Claims are made in
+	// all of them at the same time.
+	Lab    int    `json:"lab,omitempty"`
+	Labs   int    `json:"labs,omitempty"`
+	Domain string `json:"domain,omitempty"` // istiod's --domain
 	// Asked is what the run was to be made with; what it was made with is observed.
 	Asked Asked `json:"asked,omitzero"`
 }
+
+// MostLabs is how many labs a run may have.
+const MostLabs = 16
 
 // Asked names the versions and images that a run asks for.
 type Asked struct {
@@ -136,6 +142,8 @@ type Finding struct {
 	Start          time.Time `json:"start,omitzero"`
 	DurationMillis int64     `json:"durationMillis,omitempty"`
 	Attempts       int       `json:"attempts,omitempty"`
+	// Lab is the lab in which the claim was judged.
+	Lab int `json:"lab,omitempty"`
 	// Error is why the evidence could not be obtained. With it, a claim is
 	// inconclusive whatever the facts say.
 	Error    string     `json:"error,omitempty"`
@@ -191,7 +199,8 @@ type Evidence struct {
 	Kind string `json:"kind"`
 	// Witness is who saw it: client, sidecar, gateway, partner, istiod, api.
 	Witness string `json:"witness,omitempty"`
-	// Stage and Ordinal are the observation's place: setup, check or control, and
+	// Stage and Ordinal are the observation's place: setup, check or control, of the
+	// run itself lab-1, lab-2, …, and
 	// which of the stage's observations it is.
 	Stage   string `json:"stage"`
 	Ordinal int    `json:"ordinal"`
@@ -221,6 +230,23 @@ type Table struct {
 	Title  string     `json:"title"`
 	Header []string   `json:"header"`
 	Rows   [][]string `json:"rows"`
+}
+
+// Span is how long the claims took, from the first one's start to the last one's end.
+func (v *Verdict) Span() time.Duration {
+	var first, last time.Time
+	for _, c := range v.Claims {
+		if c.Start.IsZero() {
+			continue
+		}
+		if first.IsZero() || c.Start.Before(first) {
+			first = c.Start
+		}
+		if end := c.Start.Add(time.Duration(c.DurationMillis) * time.Millisecond); end.After(last) {
+			last = end
+		}
+	}
+	return last.Sub(first)
 }
 
 // Holds reports whether every fact of the trial does. A trial without facts

@@ -50,6 +50,8 @@ type Source struct {
 	// Push makes istiod push to the gateway now: the lab's barrier. istiod's log
 	// is flushed by it.
 	Push func(ctx context.Context) error
+	// LogsDir is the folder of the run's folder that keeps the logs.
+	LogsDir string
 	// OpenLog makes the file that keeps a log, by its path in the run's folder;
 	// nil keeps none.
 	OpenLog func(path string) (io.WriteCloser, error)
@@ -75,7 +77,7 @@ type pod struct {
 
 // New is a source without a cast: the lab attaches its pods.
 func New(ctx context.Context, client Cluster, istioctl string, limits observe.Limits) *Source {
-	s := &Source{Kube: client, Istioctl: istioctl, Limits: limits, roles: map[subject.Role]*pod{}, opened: map[string]int{}}
+	s := &Source{Kube: client, Istioctl: istioctl, Limits: limits, LogsDir: "logs", roles: map[subject.Role]*pod{}, opened: map[string]int{}}
 	s.attached, s.detach = context.WithCancel(context.WithoutCancel(ctx))
 	return s
 }
@@ -112,7 +114,7 @@ func (s *Source) Attach(ctx context.Context, role subject.Role, p *corev1.Pod, c
 }
 
 func (s *Source) follow(ctx context.Context, p *pod) (err error) {
-	path := fmt.Sprintf("logs/%s-%s.log", strings.ReplaceAll(string(p.Role), "/", "-"), p.Name)
+	path := fmt.Sprintf("%s/%s-%s.log", s.LogsDir, strings.ReplaceAll(string(p.Role), "/", "-"), p.Name)
 	var keep io.WriteCloser
 	if s.OpenLog != nil {
 		s.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -31,26 +32,55 @@ func (r *runner) registerMutants() {
 	Describe("mutants", func() {
 		It("turn the claims that rest on what they break", Label("mutants"), SpecTimeout(mutantsTimeout), func(ctx SpecContext) {
 			// A silent witness is part of the game; nobody waits long for it.
-			b := r.benches[0]
 			r.limits.Line = 2 * time.Second
-			b.lab.Source.Limits.Line = r.limits.Line
-			plan := b.plan()
-			report := mutant.Report{Run: filepath.Base(r.folder.Dir)}
+			plan := r.benches[0].plan()
+			all := fates{of: make([][]mutant.Fate, len(plan)), report: mutant.Report{Run: filepath.Base(r.folder.Dir)}}
 			for _, m := range plan {
-				report.Planned += len(m.Kills)
+				all.report.Planned += len(m.Kills)
 			}
-			r.saveMutants(report)
-			for i, m := range plan {
-				b.plant(ctx, m, func(fate mutant.Fate) {
-					report.Fates = append(report.Fates, fate)
-					r.say("%d/%d %s, %s: %s", i+1, len(plan), m.Name, fate.Claim, fate.Words())
-					r.saveMutants(report)
+			r.saveMutants(all.report)
+			turns := make(chan int, len(plan))
+			for i := range plan {
+				turns <- i
+			}
+			close(turns)
+			var labs sync.WaitGroup
+			for _, b := range r.benches {
+				b.lab.Source.Limits.Line = r.limits.Line
+				labs.Go(func() {
+					defer GinkgoRecover()
+					for i := range turns {
+						m := b.plan()[i] // in the names of this lab
+						b.plant(ctx, m, func(fate mutant.Fate) {
+							r.say("%d/%d %s, %s: %s", i+1, len(plan), m.Name, fate.Claim, fate.Words())
+							all.add(i, fate, r.saveMutants)
+						})
+					}
 				})
 			}
+			labs.Wait()
+			report := all.report
 			Expect(report.Whole()).To(Succeed())
 			Expect(report.Survivors()).To(BeEmpty())
 		})
 	})
+}
+
+// fates are what became of the mutants, in the order of the plan, whichever lab came
+// to them first.
+type fates struct {
+	mu     sync.Mutex
+	of     [][]mutant.Fate
+	report mutant.Report
+}
+
+// add notes a fate, and saves the report so far.
+func (f *fates) add(i int, fate mutant.Fate, save func(mutant.Report)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.of[i] = append(f.of[i], fate)
+	f.report.Fates = slices.Concat(f.of...)
+	save(f.report)
 }
 
 // plan is what is planted: all of it, or what was asked for.

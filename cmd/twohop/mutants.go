@@ -17,7 +17,7 @@ import (
 
 func newMutantsCmd() *cobra.Command {
 	var l live
-	var table, only, also string
+	var table, only, also, labs string
 	var readKeep func()
 	cmd := &cobra.Command{
 		Use:   "mutants",
@@ -35,6 +35,9 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := l.check(); err != nil {
+				return err
+			}
+			if err := l.chooseLabs(labs, len(claim.All())); err != nil {
 				return err
 			}
 			readKeep()
@@ -72,6 +75,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
 	l.flags(cmd)
 	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up")
+	labsFlag(cmd, &labs)
 	cmd.Flags().StringVar(&only, "only", "", "plant only the mutants whose name contains this")
 	cmd.Flags().StringVar(&also, "claims", "", "judge only these of the claims that must turn")
 	completeClaimsFlag(cmd)

@@ -92,7 +92,7 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
 	cmd.Flags().StringVar(&keyFile, "sign-key", os.Getenv("SIGN_KEY"), "sign the run's files with this private key, a PEM file in PKCS8 (ed25519 or ECDSA; SIGN_KEY)")
 	readKeep = l.keepFlag(cmd)
 	cmd.Flags().IntVar(&l.lab, "lab", 1, "number of the lab; from 2 on, the run is a guest in a cluster that is up, next to other runs")
-	cmd.Flags().StringVar(&labs, "labs", env("LABS", autoLabs), "number of labs in which claims are judged at the same time; auto chooses by the number of claims (LABS)")
+	labsFlag(cmd, &labs)
 	return cmd
 }
 
@@ -102,6 +102,10 @@ const manyClaims, labsForMany = 20, 3
 
 // autoLabs chooses the number of labs by that of the claims.
 const autoLabs = "auto"
+
+func labsFlag(cmd *cobra.Command, into *string) {
+	cmd.Flags().StringVar(into, "labs", env("LABS", autoLabs), "number of labs in which claims are judged at the same time; auto chooses by the number of claims (LABS)")
+}
 
 // chooseLabs sees to the number of labs.
 func (l *live) chooseLabs(said string, claims int) error {

@@ -9,8 +9,6 @@ import (
 // come out as it did.
 type aCase struct {
 	doc, field, op string
-	at             ref // of a node, with by
-	by             operator
 	// ways are tried in turn, until one of them turns the claim: for a value there
 	// are many others.
 	ways []mutant
@@ -71,7 +69,7 @@ func inTurn(a, b []string) (all []string) {
 
 func (s *subject) caseOf(r ref, op operator) aCase {
 	d := s.docs[r.doc]
-	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String(), at: r, by: op}
+	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String()}
 	if op == alter {
 		for _, v := range s.others(r) {
 			c.ways = append(c.ways, mutant{edits: edits{r.doc: {{node: r.node, op: alter, to: v}}}})

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"twohop/internal/claim"
 )
@@ -31,7 +30,6 @@ type Score struct {
 
 	mu   sync.Mutex
 	used map[int]bool
-	took []string // by each claim
 }
 
 // Line is the score in one line.
@@ -44,13 +42,6 @@ func (s *Score) Line() string {
 		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d fields that no fact reads altered at once; %d fields like another one left out",
 		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Same, s.Failing, len(s.Survivors), percent,
 		s.Facts, s.FactsExempt, len(s.Unproven), s.Unread, s.Thinned)
-}
-
-// Slowest are the claims whose mutants took longest, wall-clock.
-func (s *Score) Slowest(n int) []string {
-	slices.Sort(s.took)
-	slices.Reverse(s.took)
-	return firstOf(s.took, n)
 }
 
 // Run makes all mutants.
@@ -168,12 +159,6 @@ func (s *subject) flipped(now reading) (facts []int) {
 }
 
 func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int) {
-	start := time.Now()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.took = append(s.took, fmt.Sprintf("%6d ms %s", time.Since(start).Milliseconds(), of.ID))
-	}()
 	proven := map[int]bool{}
 	for _, c := range slices.Concat(cases, of.faults(found), of.proofCases(found)) {
 		r := of.try(c)
@@ -187,7 +172,7 @@ func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int
 	now := of.replay(unread)
 	facts, moved := of.moved(now)
 	s.mu.Lock()
-	defer s.mu.Unlock() // before the one above
+	defer s.mu.Unlock()
 	s.Thinned, s.Unread, s.Facts = s.Thinned+thinned, s.Unread+n, s.Facts+len(of.base.names)
 	if moved {
 		var names []string

@@ -105,7 +105,8 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 	done := map[string]bool{}
 	covered := map[int]bool{}
 	for _, r := range found.Read {
-		at := ref{r.Doc, r.Node}
+		at, d := ref{r.Doc, r.Node}, s.docs[r.Doc]
+		class := d.nodes[r.Node].class
 		for _, op := range s.operators(r) {
 			one := fmt.Sprint(at, op)
 			if done[one] {
@@ -114,19 +115,19 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 			done[one] = true
 			alike := fmt.Sprint(s.class(at), op, r.Facts)
 			if s.slow {
-				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Fails)
+				alike = fmt.Sprint(d.sort, d.slot.Stage, op, r.Fails)
+				if r.Fails {
+					alike += class
+				}
 			}
-			if seen[alike] && !(s.slow && r.covers(covered)) {
+			if seen[alike] && !(s.slow && r.covers(covered)) || r.Fails && !parsed.first(d.sort+class+op.String()) {
 				thinned++
 				continue
 			}
+			// Only of a field that is altered: one that is left out stands for no other.
 			seen[alike] = true
 			for _, i := range r.Facts {
 				covered[i] = true
-			}
-			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
-				thinned++
-				continue
 			}
 			all = append(all, s.caseOf(at, op))
 		}

@@ -26,10 +26,11 @@ type Score struct {
 	// Survivors are cases that no claim noticed; Unproven facts that no case made
 	// come out otherwise; Stale claims in which an unread node moved something.
 	Survivors, Unproven, Stale []string
-	Unused                     []Exemption
+	// Unused are the exemptions that excuse nothing, and in which claim.
+	Unused []string
 
 	mu   sync.Mutex
-	used map[int]bool
+	used map[exemptionUse]bool
 }
 
 // Line is the score in one line.
@@ -46,7 +47,7 @@ func (s *Score) Line() string {
 
 // Run makes all mutants.
 func (s *Suite) Run(reads *Reads) *Score {
-	score := &Score{used: map[int]bool{}}
+	score := &Score{used: map[exemptionUse]bool{}}
 	chosen, thinned := s.choose(reads)
 	s.each(func(of *subject) {
 		found := reads.Claims[of.ID]
@@ -58,11 +59,7 @@ func (s *Suite) Run(reads *Reads) *Score {
 		}
 		score.judge(of, found, chosen[of.ID], thinned[of.ID])
 	})
-	for i, e := range exemptions {
-		if !score.used[i] {
-			score.Unused = append(score.Unused, e)
-		}
-	}
+	score.Unused = unused(score.used)
 	slices.Sort(score.Survivors)
 	slices.Sort(score.Unproven)
 	slices.Sort(score.Stale)

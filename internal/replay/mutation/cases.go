@@ -3,6 +3,7 @@ package mutation
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // aCase is something that is done to a recording, after which a claim must not
@@ -117,10 +118,10 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 			if s.slow {
 				alike = fmt.Sprint(d.sort, d.slot.Stage, op, r.Fails)
 				if r.Fails {
-					alike += class
+					alike += s.class(at)
 				}
 			}
-			if seen[alike] && !(s.slow && r.covers(covered)) || r.Fails && !parsed.first(d.sort+class+op.String()) {
+			if seen[alike] && !(s.slow && r.covers(covered)) || r.Fails && !parsed.first(parserOf(d.sort)+class+op.String()) {
 				thinned++
 				continue
 			}
@@ -138,6 +139,14 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 // covers reports whether a node moves a fact that no other one does so far.
 func (r Read) covers(covered map[int]bool) bool {
 	return slices.ContainsFunc(r.Facts, func(i int) bool { return !covered[i] })
+}
+
+// parserOf tells what reads a document: JSON of one proxy is read like that of another.
+func parserOf(sort string) string {
+	if strings.HasSuffix(sort, ".json") {
+		return witnessed(sort)
+	}
+	return sort
 }
 
 // parsers are the fields that a parser wants, and refuses otherwise: it does the

@@ -66,12 +66,12 @@ func (s *Suite) Run(reads *Reads) *Score {
 	return score
 }
 
-// choose takes the cases of all claims. Which of the fields that are alike in several
-// claims is altered depends on the claims' order, so this is settled first.
+// choose takes the cases of all claims. A field that a parser wants is altered in one
+// claim: the smallest one that has it, whose replay is the shortest.
 func (s *Suite) choose(reads *Reads) (chosen map[claim.ID][]aCase, thinned map[claim.ID]int) {
 	parsed := parsers{}
 	chosen, thinned = map[claim.ID][]aCase{}, map[claim.ID]int{}
-	for _, of := range s.subjects {
+	for _, of := range slices.Backward(s.subjects) {
 		if found := reads.Claims[of.ID]; found != nil && of.fits(found) {
 			chosen[of.ID], thinned[of.ID] = of.cases(found, parsed)
 		}

@@ -57,8 +57,6 @@ var exemptions = []Exemption{
 		Reason: "Nothing bounds a request from above: a longer duration is as good. With none, or one that ends before the bound, the claim turns (gateway: end of that request)."},
 	{Claims: []claim.ID{"F-analyze-noise"}, Doc: ".*, analyze.json", Field: `\[\d+\](\.origin)?`, Op: "altered|dropped",
 		Reason: "One of several messages about the rule; the claim is that there are some."},
-	{Claims: []claim.ID{"G2-rbac", "F-expired"}, Doc: "gateway's log", Field: "the lines about requests of the .*", Op: "(lost|kept back .*)" + unnoticed,
-		Reason: "A trial that has to fail: without its line the same facts fail, and what is true there is stated by its cause, from the partner's log and the gateway's secrets."},
 	{Claims: []claim.ID{"H2-rbac-names", "H2-rbac-verbs"}, Doc: ".*, pods.json", Field: `.*\.namespace`, Op: "dropped" + unnoticed,
 		Reason: "The namespace is part of what is searched for in istiod's log: without it the search is wider, and finds the same line."},
 

@@ -27,8 +27,9 @@ func (s *subject) value(r ref) string {
 	return string(d.raw[d.nodes[r.node].start:d.nodes[r.node].end])
 }
 
-// others are the values that a node is tried with, those first that turn most: one
-// that differs little, a drastic one, one that the field has elsewhere in the claim.
+// others are the values that a node is tried with: by turns one that the field has
+// elsewhere in the claim, or that differs little, and a drastic one. After these come
+// the values that the field has in other claims.
 func (s *subject) others(r ref) []string {
 	d := s.docs[r.doc]
 	n := d.nodes[r.node]

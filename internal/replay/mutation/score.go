@@ -39,10 +39,10 @@ func (s *Score) Line() string {
 	if alive := len(s.Survivors); alive > 0 {
 		percent = 100 * float64(s.Killed) / float64(s.Killed+alive)
 	}
-	return fmt.Sprintf("recording mutants: %d cases, %d killed (%d by a fact, %d by a reading that failed), %d exempt, %d mean the same, %d move only what has to fail there and does, %d survived: %.4g %%; "+
-		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d fields that no fact reads altered at once; %d fields like another one left out",
-		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Same, s.Failing, len(s.Survivors), percent,
-		s.Facts, s.FactsExempt, len(s.Unproven), s.Unread, s.Thinned)
+	return fmt.Sprintf("recording mutants: %d cases: %d killed (%d by a fact, %d by an error), %d survived (%.4g %% killed); not counted: %d exempt, %d that mean the same, %d that move only facts which have to fail. "+
+		"%d facts and causes: %d were never made to fail, and %d more are exempt. %d fields that no fact reads were altered together; %d fields were left out, being like another one",
+		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, len(s.Survivors), percent, s.Exempt, s.Same, s.Failing,
+		s.Facts, len(s.Unproven), s.FactsExempt, s.Unread, s.Thinned)
 }
 
 // Run makes all mutants.

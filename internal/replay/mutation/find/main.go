@@ -1,9 +1,6 @@
 // Find finds which fields of a recording the facts read, and which alterations make
-// those facts fail that no single field does:
-//
-//	go run ./internal/replay/mutation/find ARCHIVE READS
-//
-// "make record" runs it. It takes minutes and needs no cluster.
+// those facts fail that no single field does: go run ./internal/replay/mutation/find
+// ARCHIVE READS. "make record" runs it. It takes minutes, and knows no cluster.
 package main
 
 import (

@@ -1,7 +1,7 @@
 #!/bin/bash
-# All that needs no cluster: unit tests, and beside them the linters, which use one
-# core most of the time. Both run to their end; the exit code is the tests', or else
-# the linters'.
+# All that needs no cluster: unit tests, and the linters beside them. Both run to their
+# end, whichever fails; an interruption ends both. The exit code is the tests' or, if
+# these pass, the linters'.
 set -o nounset -o pipefail
 cd "$(dirname "$0")/.." || exit
 
@@ -12,16 +12,30 @@ export GOGC=${GOGC:-400}
 log=$(mktemp -t lint.XXXXXX)
 # Beforehand: tests and linters need the same packages, and would each compile them.
 go build ./... || exit
-scripts/lint.sh >"$log" 2>&1 &
-lint=$!
-trap 'kill "$lint" 2>/dev/null; rm -f "$log"' EXIT
-trap 'exit 130' INT TERM
 
-go test -vet=off ./...
-tests=$?
+# Each in a session of its own, so that its children end with it. A shell's background
+# jobs ignore SIGINT, and tests are about that signal, too.
+lint='' tests=''
+stop() {
+	for group in $lint $tests; do kill -- "-$group" 2>/dev/null; done
+	rm -f "$log"
+}
+trap stop EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+setsid scripts/lint.sh >"$log" 2>&1 &
+lint=$!
+env --default-signal=INT setsid go test -vet=off ./... &
+tests=$!
+
+wait "$tests"
+tested=$? tests=''
 wait "$lint"
-linted=$?
+linted=$? lint=''
 cat "$log"
-((tests == 0)) || exit "$tests"
-((linted == 0)) || exit "$linted"
-echo "make test: passed in $(($(date +%s) - started)) s"
+took=$(($(date +%s) - started))
+if ((tested != 0 || linted != 0)); then
+	echo "make test: failed after $took s: the tests ended with $tested, the linters with $linted" >&2
+	exit $((tested != 0 ? tested : linted))
+fi
+echo "make test: passed in $took s"

@@ -27,15 +27,16 @@ type aligned struct {
 	besides []Variation
 }
 
-// witness is who can tell why a call failed.
+// witness is whose log says why a call failed, and how far the call got. It ends up in
+// a fact's name: "… broken: WITNESS says why".
 type witness string
 
 const (
 	sidecarSays  witness = "sidecar"
 	gatewaySays  witness = "gateway"
-	gatewayShuts witness = "gateway, of a connection without a request"
+	gatewayShuts witness = "gateway (a connection without a request)"
 	partnerSays  witness = "partner"
-	bypassedSays witness = "partner, of a call past the gateway"
+	bypassedSays witness = "partner (the call bypassed the gateway)"
 )
 
 // What the witnesses say.

@@ -112,8 +112,16 @@ func loggedOnce(calls []*Call) {
 	calls[0].Fact("gateway: requests that it logged once", check.Once(calls, func(c *Call) int { return len(c.GatewayLines) }), Equal(len(calls)))
 }
 
-// presented states that a call arrived once, with the certificate of this serial.
+// presented states that the gateway passed a call on once, and presented the
+// certificate of this serial.
 func presented(c *Call, serial string) {
+	accepted(c, serial)
+	c.Fact("gateway: requests of this token", len(c.GatewayLines), Equal(1))
+}
+
+// accepted states that the partner got a call once and accepted the certificate of
+// this serial, whichever proxy presented it.
+func accepted(c *Call, serial string) {
 	c.Status(Equal(200))
 	c.Fact("partner: requests of this token", len(c.PartnerLines), Equal(1))
 	c.Fact("partner: verification of the client certificate", c.PartnerLog().Verify, Equal("SUCCESS"))

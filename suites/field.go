@@ -209,6 +209,7 @@ var _ = Claim("F-expired", func(s *Setup) Experiment[*Call] {
 			}
 			t.Past(short)
 			after := t.Call()
+			after.Fact("after: gateway: requests of this token", len(after.GatewayLines), Equal(1))
 			after.StatusOf("after: curl", Equal(400))
 			after.Because("after: partner's response", after.Text(), ContainSubstring(certificateError))
 			after.Fact("after: time in the partner's log", after.PartnerLog().Logged, BeTemporally(">=", held.NotAfter))

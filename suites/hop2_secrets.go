@@ -21,8 +21,9 @@ var _ = Claim("H2-secret-ns", func(s *Setup) Experiment[*Call] {
 		Check: func(t *T) *Call {
 			call := t.Call()
 			call.Status(Equal(503))
-			// The port's cluster warms until its secrets come, or for 15 s.
 			call.Fact("gateway: requests of this token", len(call.GatewayLines), Equal(1))
+			// The port's cluster warms until its secrets come, or for 15 s: before that
+			// there is none (NC), and after it the connection fails (UF).
 			call.Fact("gateway: response flags", check.Flags(call.GatewayLog()), Or(Equal("NC"), ContainSubstring("UF")))
 			call.Fact("partner: requests of this token", len(call.PartnerLines), Equal(0))
 			for _, secret := range []string{manifest.SDSName(name), manifest.SDSCAName(name)} {

@@ -120,7 +120,8 @@ var _ = Claim("P-not-retroactive", func(s *Setup) Experiment[[]*Call] {
 		edit = "the edit"
 		less = 101 * time.Second
 	)
-	// It is an edit each time that it is made: the control begins where the check ended.
+	// Relative, so that it is an edit each time: the control begins where the check ended,
+	// and a mutant makes it there once more. An absolute value would already be in place.
 	settings := hop2Pool(s, fmt.Sprintf("hop 2's tcpKeepalive.time becomes %gs less", less.Seconds()), func(pool *networking.ConnectionPoolSettings) {
 		pool.Tcp.TcpKeepalive.Time = durationpb.New(pool.Tcp.TcpKeepalive.Time.AsDuration() - less)
 	})

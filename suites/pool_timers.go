@@ -113,6 +113,7 @@ var _ = Claim("P-idle-precedence", func(s *Setup) Experiment[precedence] {
 			p.hop2.Fact("idle timeout", p.hop2.Pool.IdleTimeout, Equal(tcp))
 			p.calls = []*Call{t.Call()}
 			p.calls[0].Status(Equal(200))
+			onceEach(p.calls)
 			p.closing = t.AwaitClosing(p.calls)
 			p.closedByGateway(t)
 			p.closing.Fact("partner: time that the connection lay idle", p.closing.Idle, takes(tcp))

@@ -131,7 +131,7 @@ func (t *T) FilterChain(p *Proxy, port int, serverName string) *FilterChain {
 	if err != nil {
 		t.Abort("%s: %w", t.Who(p), err)
 	}
-	if len(all) == 0 { // a gateway here always serves a port, be it another one
+	if len(all) == 0 { // some port is always served, even if not the one asked for
 		t.Abort("%s shows no listener at all: the list is not complete", t.Who(p))
 	}
 	c := &FilterChain{who: fmt.Sprintf("%s, listener on %d, filter chain of %s", t.Who(p), port, serverName), t: t, path: a.Path}

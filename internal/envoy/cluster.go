@@ -116,14 +116,20 @@ type Pool struct {
 	Outlier *Outlier
 }
 
-// Beyond lists what is set apart from maxConnections, connectTimeout and
-// tcpKeepalive: limits below Istio's "unlimited" and HTTP settings.
+// Beyond lists what limits the cluster apart from maxConnections, connectTimeout
+// and tcpKeepalive: limits below Istio's "unlimited", and HTTP settings. Where a
+// threshold is absent, or all of them, Envoy's default applies, which is a limit too
+// (source/common/upstream/upstream_impl.cc, ResourceManagers::load).
 func (p Pool) Beyond() (set []string) {
 	for _, limit := range []struct {
-		name string
-		at   *uint32
-	}{{"maxPendingRequests", p.MaxPendingRequests}, {"maxRequests", p.MaxRequests}, {"maxRetries", p.MaxRetries}} {
-		if limit.at != nil && *limit.at != math.MaxUint32 {
+		name   string
+		at     *uint32
+		absent uint32
+	}{{"maxPendingRequests", p.MaxPendingRequests, 1024}, {"maxRequests", p.MaxRequests, 1024}, {"maxRetries", p.MaxRetries, 3}} {
+		switch {
+		case limit.at == nil:
+			set = append(set, fmt.Sprintf("%s %d, by Envoy's default", limit.name, limit.absent))
+		case *limit.at != math.MaxUint32:
 			set = append(set, fmt.Sprintf("%s %d", limit.name, *limit.at))
 		}
 	}

@@ -223,6 +223,24 @@ func TestPool(t *testing.T) {
 	equal(t, "keepalive in parts", "-/1.5/-", (&Keepalive{Interval: new(1500 * time.Millisecond)}).String())
 }
 
+func TestPoolBeyond(t *testing.T) {
+	none := uint32(4294967295)
+	unlimited := Pool{MaxConnections: new(uint32(7)), MaxPendingRequests: &none, MaxRequests: &none, MaxRetries: &none, Keepalive: &Keepalive{}}
+	equal(t, "what Istio writes", []string(nil), unlimited.Beyond())
+
+	equal(t, "no thresholds", []string{
+		"maxPendingRequests 1024, by Envoy's default", "maxRequests 1024, by Envoy's default", "maxRetries 3, by Envoy's default",
+	}, Pool{}.Beyond())
+
+	p := unlimited
+	p.MaxPendingRequests, p.MaxRequests = nil, new(uint32(5))
+	equal(t, "one absent, one set", []string{"maxPendingRequests 1024, by Envoy's default", "maxRequests 5"}, p.Beyond())
+
+	p = unlimited
+	p.IdleTimeout, p.MaxConnectionDuration, p.MaxRequestsPerConnection, p.Outlier = new(time.Minute), new(time.Hour), new(uint32(1)), &Outlier{}
+	equal(t, "HTTP", []string{"idleTimeout 1m0s", "maxConnectionDuration 1h0m0s", "maxRequestsPerConnection 1", "outlierDetection"}, p.Beyond())
+}
+
 func TestPoolOfPriorities(t *testing.T) {
 	read := func(thresholds string) (Pool, error) {
 		clusters, err := ParseIstioctlClusters([]byte(`[{"name":"x","circuitBreakers":{"thresholds":` + thresholds + `}}]`))

@@ -35,9 +35,9 @@ type Environment struct {
 	Changed func(*manifest.Set)
 	// Spoil plants a fault in the experiment: mutants do.
 	Spoil func(Plan) Plan
-	// Unread leaves out what only people read, manifests and the script: mutants
+	// FactsOnly leaves out what only people read, manifests and the script: mutants
 	// replay a claim thousands of times.
-	Unread bool
+	FactsOnly bool
 	// Now is the clock by which a finding says when it was made.
 	Now func() time.Time
 }
@@ -210,15 +210,14 @@ func (r *run) write(v manifest.Variation, set, next *manifest.Set) (bool, error)
 	}
 	if len(diff.Put) > 0 {
 		at := r.session.Next()
-		if r.env.Unread {
-			return true, nil
-		}
-		if err := r.keep(at, diff); err != nil {
-			return false, err
+		if !r.env.FactsOnly {
+			if err := r.keep(at, diff); err != nil {
+				return false, err
+			}
 		}
 	}
-	if r.env.Unread {
-		return false, nil
+	if r.env.FactsOnly {
+		return !diff.Empty(), nil
 	}
 	return r.script.change(v, set, next)
 }

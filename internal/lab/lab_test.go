@@ -223,6 +223,44 @@ func TestASecondClientStays(t *testing.T) {
 	if again := namesOf(w.server.Writes()[before:], []string{"second-client"}); len(again) > 0 {
 		t.Errorf("it was written again: %v", again)
 	}
+	if len(w.stays) != 1 {
+		t.Errorf("what stays was noted %d times", len(w.stays))
+	}
+	// A mutant is planted beside it, and its end takes both away.
+	if err := w.Plant(t.Context(), exportHop2(w.Editor())); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Source.Pod(subject.SecondSidecar); err != nil {
+		t.Errorf("it is gone under the mutant: %v", err)
+	}
+	w.Uproot()
+	if err := w.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Source.Pod(subject.SecondSidecar); err == nil {
+		t.Error("it outlived the mutant")
+	}
+	before = len(w.server.Writes())
+	if err := w.Return(t.Context(), w.Baseline()); err != nil {
+		t.Fatal(err)
+	}
+	if again := namesOf(w.server.Writes()[before:], []string{"second-client"}); len(again) > 0 {
+		t.Errorf("Return brought it back: %v", again)
+	}
+	w.sameAsBaseline(t)
+	// Whoever wants it then gets it, to stay.
+	if err := w.Vary(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Source.Pod(subject.SecondSidecar); err != nil {
+		t.Errorf("it did not stay: %v", err)
+	}
 	// Another run's Deploy begins without it.
 	if err := w.Deploy(t.Context()); err != nil {
 		t.Fatal(err)

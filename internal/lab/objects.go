@@ -91,9 +91,8 @@ func wrap(verb string, o k8s.Object, err error) error {
 	return fmt.Errorf("%s %s: %w", verb, manifest.KeyOf(o), err)
 }
 
-// foreign are the kinds that change what a proxy does: of these a run that was
-// killed must not have left any in the lab's namespaces, for the baseline's 200
-// may come in spite of them.
+// foreign are the kinds that change what a proxy does. Whatever a killed run has left of
+// them in the lab's namespaces is removed: the baseline could return 200 in spite of it.
 var foreign = []struct {
 	kind string
 	gvr  schema.GroupVersionResource
@@ -144,8 +143,9 @@ func (l *Lab) removeForeign(ctx context.Context) error {
 	return group.Wait()
 }
 
-// removeUnknown deletes the objects of a kind that are to be neither kept nor of the
-// mesh's own. It lists all namespaces at once: a call for each takes longer.
+// removeUnknown deletes the objects of one kind, except those to be kept and those that
+// Istio, Kubernetes or the lab itself maintains. It lists all namespaces in one call,
+// which is faster than one call for each.
 func removeUnknown(ctx context.Context, objects metadata.Getter, kind string, kept func(metav1.PartialObjectMetadata) bool) error {
 	list, err := objects.List(ctx, metav1.ListOptions{})
 	if apierrors.IsNotFound(err) {

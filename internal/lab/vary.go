@@ -37,16 +37,31 @@ func (l *Lab) vary(ctx context.Context, v manifest.Variation) error {
 		return err
 	}
 	if v.Stays {
-		home, err := v.Apply(l.home)
-		if err != nil {
+		if err := l.keep(v); err != nil {
 			return err
 		}
-		l.home, l.stays = home, append(l.stays, v)
 	}
 	for _, c := range v.After {
 		if err := l.await(ctx, c); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// keep makes a change that stays part of the baseline. One that is part of it already
+// is not noted again.
+func (l *Lab) keep(v manifest.Variation) error {
+	home, err := v.Apply(l.home)
+	if err != nil {
+		return err
+	}
+	diff, err := manifest.Diff(l.home, home)
+	if err != nil {
+		return err
+	}
+	if !diff.Empty() {
+		l.home, l.stays = home, append(l.stays, v)
 	}
 	return nil
 }
@@ -203,8 +218,9 @@ func (l *Lab) Plant(ctx context.Context, variations ...manifest.Variation) error
 	return nil
 }
 
-// Uproot makes the fixtures what Restore comes back to again.
-func (l *Lab) Uproot() { l.home = l.fixtures.Clone() }
+// Uproot makes the fixtures what Restore comes back to again. Nothing stays: what
+// claims have left since is taken away too.
+func (l *Lab) Uproot() { l.home, l.stays = l.fixtures.Clone(), nil }
 
 // Touched reports whether anything differs from the baseline.
 func (l *Lab) Touched() bool {

@@ -150,7 +150,7 @@ func (c *Claim) run(s *lenient, entries map[observe.Slot]recorded.Entry) verdict
 	}
 	s.Entries = maps.Clone(entries)
 	f := d.Run(context.Background(), experiment.Environment{
-		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editors[c.Lab], Unread: true, Now: func() time.Time { return c.Start }}).Finding
+		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editors[c.Lab], FactsOnly: true, Now: func() time.Time { return c.Start }}).Finding
 	f.Evidence = s.evidence
 	return f
 }

@@ -3,14 +3,13 @@ package mutation
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // aCase is something that is done to a recording, after which a claim must not
 // come out as it did.
 type aCase struct {
 	doc, field, op string
-	at             ref // of a node, with by
-	by             operator
 	// ways are tried in turn, until one of them turns the claim: for a value there
 	// are many others.
 	ways []mutant
@@ -28,8 +27,9 @@ func (s *subject) value(r ref) string {
 	return string(d.raw[d.nodes[r.node].start:d.nodes[r.node].end])
 }
 
-// others are the values that a node is tried with, those first that turn most: one
-// that differs little, a drastic one, one that the field has elsewhere in the claim.
+// others are the values that a node is tried with: by turns one that the field has
+// elsewhere in the claim, or that differs little, and a drastic one. After these come
+// the values that the field has in other claims.
 func (s *subject) others(r ref) []string {
 	d := s.docs[r.doc]
 	n := d.nodes[r.node]
@@ -71,7 +71,7 @@ func inTurn(a, b []string) (all []string) {
 
 func (s *subject) caseOf(r ref, op operator) aCase {
 	d := s.docs[r.doc]
-	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String(), at: r, by: op}
+	c := aCase{doc: d.name, field: d.nodes[r.node].path, op: op.String()}
 	if op == alter {
 		for _, v := range s.others(r) {
 			c.ways = append(c.ways, mutant{edits: edits{r.doc: {{node: r.node, op: alter, to: v}}}})
@@ -107,7 +107,8 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 	done := map[string]bool{}
 	covered := map[int]bool{}
 	for _, r := range found.Read {
-		at := ref{r.Doc, r.Node}
+		at, d := ref{r.Doc, r.Node}, s.docs[r.Doc]
+		class := d.nodes[r.Node].class
 		for _, op := range s.operators(r) {
 			one := fmt.Sprint(at, op)
 			if done[one] {
@@ -116,19 +117,19 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 			done[one] = true
 			alike := fmt.Sprint(s.class(at), op, r.Facts)
 			if s.slow {
-				alike = fmt.Sprint(s.docs[r.Doc].sort, s.docs[r.Doc].slot.Stage, op, r.Fails)
+				alike = fmt.Sprint(d.sort, d.slot.Stage, op, r.Fails)
+				if r.Fails {
+					alike += s.class(at)
+				}
 			}
-			if seen[alike] && !(s.slow && r.covers(covered)) {
+			if seen[alike] && !(s.slow && r.covers(covered)) || r.Fails && !parsed.first(parserOf(d.sort)+class+op.String()) {
 				thinned++
 				continue
 			}
+			// Only of a field that is altered: one that is left out stands for no other.
 			seen[alike] = true
 			for _, i := range r.Facts {
 				covered[i] = true
-			}
-			if r.Fails && !parsed.first(s.docs[r.Doc].sort+s.docs[r.Doc].nodes[r.Node].class+op.String()) {
-				thinned++
-				continue
 			}
 			all = append(all, s.caseOf(at, op))
 		}
@@ -139,6 +140,14 @@ func (s *subject) cases(found *ClaimReads, parsed parsers) (all []aCase, thinned
 // covers reports whether a node moves a fact that no other one does so far.
 func (r Read) covers(covered map[int]bool) bool {
 	return slices.ContainsFunc(r.Facts, func(i int) bool { return !covered[i] })
+}
+
+// parserOf tells what reads a document: JSON of one proxy is read like that of another.
+func parserOf(sort string) string {
+	if strings.HasSuffix(sort, ".json") {
+		return witnessed(sort)
+	}
+	return sort
 }
 
 // parsers are the fields that a parser wants, and refuses otherwise: it does the

@@ -126,3 +126,31 @@ func TestSpliceDropsSeveral(t *testing.T) {
 		}
 	}
 }
+
+func TestExemptions(t *testing.T) {
+	const doc = "check 3, sidecar-sockets.txt"
+	for _, tt := range []struct {
+		id    claim.ID
+		field string
+		want  bool
+	}{
+		{"P-keepalive-socket", "line 2, word 5", true},
+		{"P-keepalive-socket", "line 2, word 6", false}, // the timer
+		{"P-idle-keepalive", "line 2, word 5", false},
+	} {
+		if got := exemptionOf(tt.id, doc, tt.field, "altered") >= 0; got != tt.want {
+			t.Errorf("%s, %s: excused %v", tt.id, tt.field, got)
+		}
+	}
+	named := 0
+	for _, e := range exemptions {
+		named += max(1, len(e.Claims))
+	}
+	if got := unused(nil); len(got) != named {
+		t.Errorf("%d of %d unused exemptions are reported", len(got), named)
+	}
+	score := &Score{used: map[exemptionUse]bool{}}
+	if !score.exempt("P-keepalive-socket", doc, "line 2", "dropped") || len(unused(score.used)) != named-1 {
+		t.Errorf("used: %v", score.used)
+	}
+}

@@ -42,7 +42,7 @@ func (s *subject) faults(found *ClaimReads) (all []aCase) {
 	}
 	all = append(all, s.late()...)
 	all = append(all, s.added(found)...)
-	return slices.Concat(all, s.timers(), s.named())
+	return slices.Concat(all, s.timers(), s.keptAlive(), s.named())
 }
 
 var trials = []string{"check", "control"}
@@ -153,6 +153,23 @@ func (s *subject) timers() (all []aCase) {
 			if len(changes) > 0 {
 				all = append(all, aCase{doc: d.name, field: "the sockets", op: op, optional: true, ways: []mutant{{edits: edits{i: changes}}}})
 			}
+		}
+	}
+	return all
+}
+
+// keptAlive are faults of a list of clusters: those that set no options of their
+// connections have a keepalive.
+func (s *subject) keptAlive() (all []aCase) {
+	for i, d := range s.docs {
+		var changes []change
+		for j, n := range d.nodes {
+			if n.key == "cluster" && d.object(j) && !d.has(j, "upstream_connection_options") {
+				changes = append(changes, change{j, add, `"upstream_connection_options": {"tcp_keepalive": {}}`})
+			}
+		}
+		if len(changes) > 0 {
+			all = append(all, aCase{doc: d.name, field: "the clusters", op: "each has a keepalive", optional: true, ways: []mutant{{edits: edits{i: changes}}}})
 		}
 	}
 	return all

@@ -46,7 +46,7 @@ func (s *subject) added(found *ClaimReads) (all []aCase) {
 func (s *subject) istiodSays(found *ClaimReads, at observe.Slot, w observe.Window) (all []aCase) {
 	for _, r := range found.Read {
 		d := s.docs[r.Doc]
-		if d.log != w.Log || r.Node != wholeLine || w.From <= place(d.n) && place(d.n) < w.To {
+		if d.log != w.Log || r.Node != wholeLine || w.From <= spaced(d.n) && spaced(d.n) < w.To {
 			continue
 		}
 		all = append(all, aCase{doc: "istiod's log", field: "line " + strconv.Itoa(d.n) + " in the window of " + at.String(), op: "added", optional: true,
@@ -150,7 +150,7 @@ func (s *subject) lines(log string, read map[string]bool) (all []aCase) {
 func (s *subject) requestsIn(log, trial string) (all []int) {
 	for _, d := range s.docs {
 		if d.log == log && about(d.raw) && s.readIn(d, trial) && (trial == "check" || !s.readIn(d, "check")) {
-			all = append(all, place(d.n))
+			all = append(all, spaced(d.n))
 		}
 	}
 	return all
@@ -177,7 +177,7 @@ func (s *subject) before(log string) logEdit {
 		for _, e := range s.entries {
 			for _, w := range e.Windows {
 				if w.Log == log && w.To > w.From {
-					if ends[place(w.To/spread-1)] = true; first < 0 || w.From < first {
+					if ends[spaced(w.To/spread-1)] = true; first < 0 || w.From < first {
 						first = w.From
 					}
 				}

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// Proof makes a fact fail that no case does, by altering several fields at once (each
-// otherwise, or all alike) or the last of them, by dropping or doubling what is listed, or by a field that
-// is there and was absent: what a fact says of many requests, or of what must not be.
+// Proof makes a fact fail that no single alteration does: a fact about many requests,
+// or about what must be absent. It alters several fields at once, to different values or
+// to one, drops or doubles elements of a list, or adds a field that was absent.
 type Proof struct {
 	Fact    int       `json:"f"`
 	Changes []Changed `json:"c"`

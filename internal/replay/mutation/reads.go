@@ -46,6 +46,15 @@ type Read struct {
 	Fails bool `json:"e,omitempty"`
 }
 
+// Fields is how many nodes are read. One may be read twice: altered, and dropped.
+func (r *ClaimReads) Fields() int {
+	nodes := map[ref]bool{}
+	for _, read := range r.Read {
+		nodes[ref{read.Doc, read.Node}] = true
+	}
+	return len(nodes)
+}
+
 // Pack writes reads for a file.
 func (r *Reads) Pack() ([]byte, error) {
 	var packed bytes.Buffer
@@ -181,8 +190,8 @@ func firstOf[E any](list []E, n int) []E { return list[:min(n, len(list))] }
 func (s *subject) harmless(r ref) []string {
 	d := s.docs[r.doc]
 	n := d.nodes[r.node]
-	if n.kind == moment {
-		return []string{"1h"}
+	if n.kind == moment { // each otherwise: what is read is the time between two of them
+		return []string{fmt.Sprintf("%dh", r.doc+1)}
 	}
 	return s.values.like(d.raw, n)
 }

@@ -10,8 +10,8 @@ const longDocument = 300
 
 // reduce leaves out, of long documents, the named resources (clusters, secrets)
 // without which all facts stay as they are: a proxy has dozens that no fact looks
-// at, and every replay would parse them. It returns how many nodes there are less.
-func (s *subject) reduce() (left int) {
+// at, and every replay would parse them.
+func (s *subject) reduce() {
 	named := map[string][]ref{}
 	for i, d := range s.docs {
 		if d.line() || len(d.nodes) < longDocument {
@@ -36,15 +36,12 @@ func (s *subject) reduce() (left int) {
 	}
 	for i, changes := range gone {
 		d := s.docs[i]
-		before := len(d.nodes)
 		d.raw = splice(d.raw, d.nodes, changes)
 		d.nodes = scanAs(d.raw, cutOf(d.sort))
-		left += before - len(d.nodes)
 		e := s.entries[d.slot]
 		e.Raw = d.raw
 		s.entries[d.slot] = e
 	}
-	return left
 }
 
 // unmissed adds to names those of resources that can be left out as well.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"twohop/internal/claim"
 )
@@ -27,11 +26,11 @@ type Score struct {
 	// Survivors are cases that no claim noticed; Unproven facts that no case made
 	// come out otherwise; Stale claims in which an unread node moved something.
 	Survivors, Unproven, Stale []string
-	Unused                     []Exemption
+	// Unused are the exemptions that excuse nothing, and in which claim.
+	Unused []string
 
 	mu   sync.Mutex
-	used map[int]bool
-	took []string // by each claim
+	used map[exemptionUse]bool
 }
 
 // Line is the score in one line.
@@ -40,22 +39,15 @@ func (s *Score) Line() string {
 	if alive := len(s.Survivors); alive > 0 {
 		percent = 100 * float64(s.Killed) / float64(s.Killed+alive)
 	}
-	return fmt.Sprintf("recording mutants: %d cases, %d killed (%d by a fact, %d by a reading that failed), %d exempt, %d mean the same, %d move only what has to fail there and does, %d survived: %.4g %%; "+
-		"of %d facts and causes each holding one fails in a case, but for %d exempt and %d; %d fields that no fact reads altered at once; %d fields like another one left out",
-		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, s.Exempt, s.Same, s.Failing, len(s.Survivors), percent,
-		s.Facts, s.FactsExempt, len(s.Unproven), s.Unread, s.Thinned)
-}
-
-// Slowest are the claims whose mutants took longest, wall-clock.
-func (s *Score) Slowest(n int) []string {
-	slices.Sort(s.took)
-	slices.Reverse(s.took)
-	return firstOf(s.took, n)
+	return fmt.Sprintf("recording mutants: %d cases: %d killed (%d by a fact, %d by an error), %d survived (%.4g %% killed); not counted: %d exempt, %d that mean the same, %d that move only facts which have to fail. "+
+		"%d facts and causes: %d were never made to fail, and %d more are exempt. %d fields that no fact reads were altered together; %d fields were left out, being like another one",
+		s.Cases, s.Killed, s.ByFact, s.Killed-s.ByFact, len(s.Survivors), percent, s.Exempt, s.Same, s.Failing,
+		s.Facts, len(s.Unproven), s.FactsExempt, s.Unread, s.Thinned)
 }
 
 // Run makes all mutants.
 func (s *Suite) Run(reads *Reads) *Score {
-	score := &Score{used: map[int]bool{}}
+	score := &Score{used: map[exemptionUse]bool{}}
 	chosen, thinned := s.choose(reads)
 	s.each(func(of *subject) {
 		found := reads.Claims[of.ID]
@@ -67,23 +59,19 @@ func (s *Suite) Run(reads *Reads) *Score {
 		}
 		score.judge(of, found, chosen[of.ID], thinned[of.ID])
 	})
-	for i, e := range exemptions {
-		if !score.used[i] {
-			score.Unused = append(score.Unused, e)
-		}
-	}
+	score.Unused = unused(score.used)
 	slices.Sort(score.Survivors)
 	slices.Sort(score.Unproven)
 	slices.Sort(score.Stale)
 	return score
 }
 
-// choose takes the cases of all claims. Which of the fields that are alike in several
-// claims is altered depends on the claims' order, so this is settled first.
+// choose takes the cases of all claims. A field that a parser wants is altered in one
+// claim: the smallest one that has it, whose replay is the shortest.
 func (s *Suite) choose(reads *Reads) (chosen map[claim.ID][]aCase, thinned map[claim.ID]int) {
 	parsed := parsers{}
 	chosen, thinned = map[claim.ID][]aCase{}, map[claim.ID]int{}
-	for _, of := range s.subjects {
+	for _, of := range slices.Backward(s.subjects) {
 		if found := reads.Claims[of.ID]; found != nil && of.fits(found) {
 			chosen[of.ID], thinned[of.ID] = of.cases(found, parsed)
 		}
@@ -168,12 +156,6 @@ func (s *subject) flipped(now reading) (facts []int) {
 }
 
 func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int) {
-	start := time.Now()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.took = append(s.took, fmt.Sprintf("%6d ms %s", time.Since(start).Milliseconds(), of.ID))
-	}()
 	proven := map[int]bool{}
 	for _, c := range slices.Concat(cases, of.faults(found), of.proofCases(found)) {
 		r := of.try(c)
@@ -187,7 +169,7 @@ func (s *Score) judge(of *subject, found *ClaimReads, cases []aCase, thinned int
 	now := of.replay(unread)
 	facts, moved := of.moved(now)
 	s.mu.Lock()
-	defer s.mu.Unlock() // before the one above
+	defer s.mu.Unlock()
 	s.Thinned, s.Unread, s.Facts = s.Thinned+thinned, s.Unread+n, s.Facts+len(of.base.names)
 	if moved {
 		var names []string

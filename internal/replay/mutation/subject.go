@@ -46,24 +46,24 @@ type subject struct {
 	docs   []*document
 	values words
 	base   reading
-	found  verdict.Finding // what base is read from
-	logs   map[string]*observe.LogFile
-	many   bool // nodes: Find takes long
-	slow   bool // a replay takes long
-	left   int  // nodes that were left out
+	// original is what the replay finds unaltered; base is read from it.
+	original verdict.Finding
+	logs     map[string]*observe.LogFile
+	many     bool // nodes: Find takes long
+	slow     bool // a replay takes long
 	// samples are lines of other claims (noteSamples).
 	samples map[string]*document
 	// everyValue are those of the whole recording.
 	everyValue words
-	// entries are the claim's, with windows as spread numbers lines.
+	// entries are the claim's, with windows in spaced numbers.
 	entries map[observe.Slot]recorded.Entry
 }
 
 // spread makes room between a log's lines, for doubles and for lines that move:
-// what was line n is line place(n), and the number before it is free.
+// what was line n is line spaced(n), and the number before it is free.
 const spread = 4
 
-func place(n int) int { return n*spread + 1 }
+func spaced(n int) int { return n*spread + 1 }
 
 func newSubject(c *replay.Claim) (*subject, error) {
 	s := &subject{Claim: c, values: words{}, logs: map[string]*observe.LogFile{}, entries: map[observe.Slot]recorded.Entry{}}
@@ -94,9 +94,9 @@ func newSubject(c *replay.Claim) (*subject, error) {
 	for _, d := range s.docs {
 		d.check = s.readIn(d, "check") && !s.readIn(d, "setup") && !s.readIn(d, "control")
 	}
-	s.found = s.Again(s.entries, s.logs)
-	s.base = read(s.Claim, s.found)
-	s.left = s.reduce()
+	s.original = s.Again(s.entries, s.logs)
+	s.base = read(s.Claim, s.original)
+	s.reduce()
 	nodes := 0
 	for _, d := range s.docs {
 		nodes += len(d.nodes)
@@ -124,7 +124,7 @@ func (s *subject) readIn(d *document, stage string) bool {
 	}
 	for at, e := range s.entries {
 		for _, w := range e.Windows {
-			if at.Stage == stage && w.Log == d.log && w.From <= place(d.n) && place(d.n) < w.To {
+			if at.Stage == stage && w.Log == d.log && w.From <= spaced(d.n) && spaced(d.n) < w.To {
 				return true
 			}
 		}
@@ -180,8 +180,8 @@ func lineName(raw []byte) string {
 // edits are changes by the documents' index.
 type edits map[int][]change
 
-// logEdit alters a log's lines as a whole: it returns the lines by their spread
-// numbers.
+// logEdit alters a log as a whole: it changes the map of its lines, whose keys are
+// spaced numbers.
 type logEdit func(lines map[int]observe.LogLine)
 
 // mutant is a claim's observations, altered.
@@ -223,7 +223,7 @@ func (s *subject) until(m mutant, shows func(reading) bool) reading {
 		return *err
 	}
 	if s.base.err == "" && s.inCheck(m) {
-		if f, ok := s.AgainCheck(entries, logs, s.found); ok {
+		if f, ok := s.AgainCheck(entries, logs, s.original); ok {
 			if now := read(s.Claim, f); shows(now) {
 				return now
 			}
@@ -289,7 +289,7 @@ func (s *subject) rebuild(log string, m *mutant) (*observe.LogFile, error) {
 		if d.log != log {
 			continue
 		}
-		n := place(d.n)
+		n := spaced(d.n)
 		end = max(end, n)
 		lines[n] = observe.LogLine{At: d.at, Text: d.raw}
 		if m == nil || m.edits[i] == nil {

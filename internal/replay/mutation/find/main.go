@@ -1,15 +1,14 @@
-// Find finds what the facts of a recording read: go run
-// ./internal/replay/mutation/find ARCHIVE READS. "make record" calls it. It takes
-// minutes, and knows no cluster.
+// Find finds which fields of a recording the facts read, and which alterations make
+// those facts fail that no single field does: go run ./internal/replay/mutation/find
+// ARCHIVE READS. "make record" runs it. It takes minutes, and knows no cluster.
 package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
-
-	"maps"
 
 	"twohop/internal/claim"
 	"twohop/internal/replay/mutation"
@@ -44,9 +43,8 @@ func find(archive, into string) error {
 	for _, id := range slices.Sorted(maps.Keys(suite.Stale)) {
 		fmt.Printf("%s is left out: its replay does not come out as recorded: %s\n", id, suite.Stale[id])
 	}
-	start, fields := time.Now(), 0
+	start := time.Now()
 	reads := suite.Find(func(id claim.ID, what string, n int) {
-		fields += n
 		fmt.Printf("%5.0f s  %-20s %4d %s\n", time.Since(start).Seconds(), id, n, what)
 	})
 	reads.Recording = verdict.Hash(packed)
@@ -54,6 +52,10 @@ func find(archive, into string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s: %d fields that facts read, of %d claims, %d KiB\n", into, fields, len(reads.Claims), len(raw)>>10)
+	fields, proofs := 0, 0
+	for _, found := range reads.Claims {
+		fields, proofs = fields+found.Fields(), proofs+len(found.Proofs)
+	}
+	fmt.Printf("%s: facts read %d fields; %d facts fail by several fields or an added one; %d claims, %d KiB\n", into, fields, proofs, len(reads.Claims), len(raw)>>10)
 	return os.WriteFile(into, raw, 0o644)
 }

@@ -63,7 +63,7 @@ func (b *bench) setUp(ctx context.Context, up *cluster.Cluster) error {
 	if b.number > 1 {
 		source.LogsDir = path.Join(source.LogsDir, "lab-"+strconv.Itoa(b.number))
 	}
-	DeferCleanup(source.Close)
+	DeferCleanup(func() { source.Close(); client.Close() })
 	if b.lab, err = lab.New(client, source, b.number, b.config.Domain, b.images(), b.limits); err != nil {
 		return err
 	}

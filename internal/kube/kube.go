@@ -31,6 +31,7 @@ type Client struct {
 	resources  *resources.Resources
 	mapping    sync.Once
 	mapped     *restmapper.DeferredDiscoveryRESTMapper
+	shells     shells
 }
 
 // New connects with a kubeconfig file.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"istio.io/api/label"
 	networking "istio.io/api/networking/v1alpha3"
 	istio "istio.io/client-go/pkg/apis/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,11 +70,14 @@ func (l *Lab) Barrier(ctx context.Context) error {
 
 func sentinels(s subject.Subject, host string) []k8s.Object {
 	meta := metav1.ObjectMeta{Name: sentinelName, Namespace: s.Gateway.Namespace}
-	// Other labs of the mesh need not hear of it: each push costs them.
+	// Or istiod writes an address into its status, and pushes for that once more
+	// (pilot/pkg/controllers/ipallocate).
+	noAddress := meta
+	noAddress.Labels = map[string]string{label.NetworkingEnableAutoallocateIp.Name: "false"}
 	exportTo := []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace}
 	return []k8s.Object{
 		&istio.ServiceEntry{
-			ObjectMeta: meta,
+			ObjectMeta: noAddress,
 			Spec: networking.ServiceEntry{
 				Hosts: []string{host}, ExportTo: exportTo,
 				Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,

@@ -120,7 +120,7 @@ func (l *Lab) awaitName(ctx context.Context, c manifest.Resolves) error {
 	want := slices.Sorted(slices.Values(c.Addresses))
 	err := observe.Poll(ctx, func() (bool, string, error) {
 		// It exits with 2 if there is no such name; echo turns that into no output.
-		out, err := l.Source.Exec(ctx, subject.Sidecar, l.subject().Client.Container,
+		out, err := l.Source.Run(ctx, subject.Sidecar, l.subject().Client.Container,
 			"sh", "-c", `getent ahostsv4 "$0." || echo`, c.Name)
 		if err != nil {
 			return false, "", err

@@ -183,7 +183,15 @@ func (f *Folder) Record(finding Finding) error {
 		if err := f.writeJSON(path, finding); err != nil {
 			return err
 		}
-		return f.rewrite(func(*Verdict) {})
+		// The others are in the verdict: to read them all again for each would take
+		// a second core.
+		findings := map[claim.ID]Finding{finding.Claim: finding}
+		for _, r := range v.Claims {
+			if r.Finding.Claim != "" && r.ID != finding.Claim {
+				findings[r.ID] = r.Finding
+			}
+		}
+		return f.refold(v, findings, func(*Verdict) {})
 	})
 }
 
@@ -221,6 +229,11 @@ func (f *Folder) rewrite(change func(*Verdict)) error {
 	if err != nil {
 		return err
 	}
+	return f.refold(v, findings, change)
+}
+
+// refold changes the verdict, folds findings into it and writes it.
+func (f *Folder) refold(v *Verdict, findings map[claim.ID]Finding, change func(*Verdict)) error {
 	running := v.Result == Running
 	change(v)
 	f.fold(v, registry(v), findings)

@@ -62,7 +62,7 @@ func (s *Source) curl(ctx context.Context, q observe.Requests) ([]byte, error) {
 	if q.Stoppable || q.Held {
 		command = probe.Stoppable(q.Request, command)
 	}
-	out, stderr, execErr := s.Kube.Exec(ctx, p.Namespace, p.Name, q.Subject.Client.Container, command...)
+	out, stderr, execErr := s.Kube.Run(ctx, p.Namespace, p.Name, q.Subject.Client.Container, command...)
 	if q.Held {
 		return out, nil // it is killed; its end is seen by who asks for it
 	}
@@ -302,7 +302,7 @@ func (s *Source) stop(ctx context.Context, q observe.Stop) error {
 		return err
 	}
 	container := "app" // of the fixtures' applications
-	if _, _, err := s.Kube.Exec(ctx, p.Namespace, p.Name, container, probe.StopCommand(q.Token)...); err != nil {
+	if _, _, err := s.Kube.Run(ctx, p.Namespace, p.Name, container, probe.StopCommand(q.Token)...); err != nil {
 		return fmt.Errorf("stop the requests from %s on: %w", q.Token, err)
 	}
 	return nil

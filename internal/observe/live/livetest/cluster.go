@@ -197,6 +197,11 @@ func (c *Cluster) Exec(_ context.Context, namespace, pod, container string, comm
 	return c.OnExec(pod, container, command)
 }
 
+// Run is Exec.
+func (c *Cluster) Run(ctx context.Context, namespace, pod, container string, command ...string) ([]byte, []byte, error) {
+	return c.Exec(ctx, namespace, pod, container, command...)
+}
+
 // PodGet asks a pod's port.
 func (c *Cluster) PodGet(_ context.Context, namespace, pod string, port int, path string) ([]byte, error) {
 	if c.OnPodGet == nil {

@@ -148,6 +148,9 @@ var _ = Claim("P-max-duration", func(s *Setup) Experiment[[]*Call] {
 	// One slow request (probe.SlowAnswer, 400 ms) follows the other: the connection
 	// is never idle, and its second request is under way when the bound is reached.
 	const bound = 600 * time.Millisecond
+	// On busy cores Envoy's timer is late, and a request may still come in between;
+	// without the bound, the last one starts after 1.2 s.
+	const late = 250 * time.Millisecond
 	return Experiment[[]*Call]{
 		Arrange: vary(hop2Pool(s, "hop 2: maxConnectionDuration 600ms", func(pool *networking.ConnectionPoolSettings) {
 			pool.Tcp.MaxConnectionDuration = durationpb.New(bound)
@@ -167,7 +170,7 @@ var _ = Claim("P-max-duration", func(s *Setup) Experiment[[]*Call] {
 			if len(groups) > 1 {
 				next = groups[1][0].GatewayLog().StartTime.Sub(opened)
 			}
-			calls[0].Fact("gateway: start of the first connection's last request, after its first", last.StartTime.Sub(opened), BeNumerically("<=", bound))
+			calls[0].Fact("gateway: start of the first connection's last request, after its first", last.StartTime.Sub(opened), BeNumerically("<=", bound+late))
 			calls[0].Fact("gateway: end of that request", end, BeNumerically(">", bound))
 			calls[0].Fact("gateway: start of the next connection's first request", next, BeNumerically(">=", bound))
 			after.Grew(before, "upstream_cx_max_duration_reached", BeNumerically(">", 0))

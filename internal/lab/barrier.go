@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,12 +39,27 @@ const (
 // before it hears of the change, so that a ServiceEntry may still overtake a
 // DestinationRule on a busy machine. What comes by one watch keeps its order:
 // hence a sentinel of both kinds, which claims vary most.
+//
+// A proxy asks for a secret when it gets the cluster that needs it. Whether one that
+// it lacks is still on its way, a second sentinel tells: istiod answers a proxy's
+// requests in their order, so that an answer about the second one's endpoints comes
+// after the answer about the secret.
 func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := within(ctx, l.limits.Push)
 	defer cancel()
 	if err := l.awaitRead(ctx); err != nil {
 		return err
 	}
+	lacking, err := l.push(ctx)
+	if err == nil && lacking {
+		_, err = l.push(ctx)
+	}
+	return err
+}
+
+// push writes sentinels and waits until the proxies have them, and have warmed their
+// clusters but for those that lack a secret.
+func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 	l.sentinel++
 	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, manifest.SentinelDomain)
 	group, writing := errgroup.WithContext(ctx)
@@ -51,8 +67,9 @@ func (l *Lab) Barrier(ctx context.Context) error {
 		group.Go(func() error { return l.put(writing, o) })
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return false, err
 	}
+	var lacks atomic.Bool
 	group, pushed := errgroup.WithContext(ctx)
 	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.SecondSidecar, subject.SecondGateway} {
 		if _, err := l.Source.Pod(role); err != nil {
@@ -62,10 +79,14 @@ func (l *Lab) Barrier(ctx context.Context) error {
 			if err := l.awaitPush(pushed, role, "|"+sentinelSubset+"|"+host); err != nil {
 				return err
 			}
-			return l.awaitWarm(pushed, role)
+			lacking, err := l.awaitWarm(pushed, role)
+			if lacking {
+				lacks.Store(true)
+			}
+			return err
 		})
 	}
-	return group.Wait()
+	return lacks.Load(), group.Wait()
 }
 
 func sentinels(s subject.Subject, host string) []k8s.Object {
@@ -111,10 +132,9 @@ func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) err
 
 // awaitWarm waits until what a proxy was pushed is in use: the previous cluster
 // serves until the new one's names are resolved and its secrets are there. A
-// proxy that lacks a secret is not waited for. Whoever varies secrets waits for
-// them (Holds), and may want one never to come.
-func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) error {
-	err := observe.Poll(ctx, func() (bool, string, error) {
+// proxy that lacks a secret is not waited for: that may be what is wanted.
+func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) (lacks bool, err error) {
+	err = observe.Poll(ctx, func() (bool, string, error) {
 		raw, err := l.Source.Admin(ctx, role, observe.WarmingPath)
 		if err != nil {
 			return false, "", err
@@ -137,13 +157,13 @@ func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) error {
 		if err != nil {
 			return false, "", err
 		}
-		lacks := slices.ContainsFunc(secrets, func(s envoy.Secret) bool { return s.State == envoy.SecretWarming })
+		lacks = slices.ContainsFunc(secrets, func(s envoy.Secret) bool { return s.State == envoy.SecretWarming })
 		return lacks, fmt.Sprintf("%d clusters warm, and no secret is lacking", warming), nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait until the clusters of the %s are warm: %w", role, err)
+		return false, fmt.Errorf("wait until the clusters of the %s are warm: %w", role, err)
 	}
-	return nil
+	return lacks, nil
 }
 
 const (

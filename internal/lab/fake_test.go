@@ -49,7 +49,7 @@ const (
 // newWorld prepares lab number n and deploys nothing yet.
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
-	istiod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "istio-system", Name: istiodName, Labels: map[string]string{"app": "istiod"}}}
+	istiod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: subject.Numbered(n).ControlPlane.Namespace, Name: istiodName, Labels: map[string]string{"app": "istiod"}}}
 	server, client := kubetest.New(t, istiod)
 	server.RunPods()
 	w := &world{server: server, mesh: livetest.New(), verify: "SUCCESS"}

@@ -53,7 +53,7 @@ func (t *T) deployment(role subject.Role) string {
 	case subject.Partner:
 		return t.Subject.Partner.Deployment
 	case subject.Istiod:
-		return "istiod"
+		return t.Subject.ControlPlane.Deployment()
 	}
 	return ""
 }

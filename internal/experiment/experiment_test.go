@@ -150,7 +150,7 @@ func TestTheSameCheckIsMadeTwice(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			env, s, w := environment(t)
 			got := try(env, status(tt.statuses...)).Finding
-			want := verdict.Finding{Claim: "G1", Attempts: 1, Start: time.Date(2026, 11, 24, 2, 4, 47, 0, time.UTC), DurationMillis: 1000, Check: &tt.check, Control: &tt.control}
+			want := verdict.Finding{Claim: "G1", Attempts: 1, Lab: 1, Start: time.Date(2026, 11, 24, 2, 4, 47, 0, time.UTC), DurationMillis: 1000, Check: &tt.check, Control: &tt.control}
 			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(verdict.Fact{}, "Evidence")); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}

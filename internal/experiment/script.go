@@ -196,7 +196,7 @@ func pod(role subject.Role, of subject.Subject) string {
 
 const head = `#!/bin/sh
 # Does claim %s by hand, on a lab of your own, and prints what there is to see:
-#   KEEP=1 make e2e CLAIMS=G1      # a cluster with the lab, which stays up
+#   KEEP=1 make e2e CLAIMS=G1%-5s # a cluster with the lab, which stays up
 #   KUBECONFIG=$(bin/twohop kubeconfig) sh %s.sh
 # It needs kubectl, openssl and, for a few claims, istioctl. It makes the run's
 # changes in the run's order and makes keys and certificates itself, waits where
@@ -211,7 +211,11 @@ address=$(kubectl get service %s -n "$partner" -o 'jsonpath={.spec.clusterIP}') 
 // render writes a POSIX shell script.
 func (s *script) render(id claim.ID, of subject.Subject) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, head, id, id, of.Client.Namespace, of.Partner.Namespace, library, of.PartnerService)
+	labs := "" // the first one is always there
+	if of.Lab > 1 {
+		labs = fmt.Sprintf(" LABS=%d", of.Lab)
+	}
+	fmt.Fprintf(&b, head, id, labs, id, of.Client.Namespace, of.Partner.Namespace, library, of.PartnerService)
 	for _, st := range s.steps {
 		fmt.Fprintf(&b, "\nstep %s\n%s", shellescape.Quote(strings.ReplaceAll(st.what, "\n", " ")), st.body)
 	}

@@ -151,7 +151,7 @@ func (f *forger) replace(e *verdict.Evidence, old, new string, times int) {
 // copyCertificate puts one certificate of the ground in another one's place.
 func (f *forger) copyCertificate(from, to string) {
 	f.t.Helper()
-	e := f.entry(run, "run", "input ground")
+	e := f.entry(run, "lab-1", "input ground")
 	raw := string(f.files[e.Path])
 	value := func(name string) (start, end int) {
 		key := `"` + name + `": "`

@@ -44,7 +44,7 @@ var inObservations = []tampering{
 	{"another Istio", func(f *forger) { f.v.Run.Istio = "1.30" }, "The run's istio says"},
 	{"another Istio, as istiod says", func(f *forger) {
 		f.v.Run.Istio = "1.30"
-		f.replace(f.entry(run, "run", "/version"), "1.31", "1.30", -1)
+		f.replace(f.entry(run, "lab-1", "/version"), "1.31", "1.30", -1)
 	}, "What the run was made on: istiod says that it is 1.30"},
 	{"other image ids", func(f *forger) { f.v.Run.ImageIDs["istio-proxy"] = "sha256:" + strings.Repeat("0", 64) }, "The run's imageIDs says"},
 	{"other image digests", func(f *forger) {
@@ -111,9 +111,9 @@ var inObservations = []tampering{
 	{"the ground's other CA", func(f *forger) {
 		f.copyCertificate("ClientCA", "Stranger")
 	}, "The subject cannot be made again: the certificates of the lab: the stranger's certificate"},
-	{"the ground's lab", func(f *forger) { f.replace(f.entry(run, "run", "input ground"), `"Lab": 1`, `"Lab": 2`, 1) }, "lab"},
+	{"the ground's lab", func(f *forger) { f.replace(f.entry(run, "lab-1", "input ground"), `"Lab": 1`, `"Lab": 2`, 1) }, "lab"},
 	{"the ground's images", func(f *forger) {
-		f.replace(f.entry(run, "run", "input ground"), "localhost/twohop/workload", "localhost/twohop/workload2", -1)
+		f.replace(f.entry(run, "lab-1", "input ground"), "localhost/twohop/workload", "localhost/twohop/workload2", -1)
 	}, "manifest.yaml is not the subject that the run deployed"},
 	{"a fact's evidence file is another's", func(f *forger) {
 		f.swapFiles(f.entry("G2", "check", "/clusters?format=json"), f.entry("G2", "control", "/clusters?format=json"))
@@ -192,7 +192,7 @@ var inObservations = []tampering{
 	{"Kubernetes' version", func(f *forger) { f.v.Run.Kubernetes = "v1.37.0" }, "The run's kubernetes says"},
 	{"istiod's revision", func(f *forger) { f.v.Run.IstioRevision = "v0.0.0-20260101000000-000000000000" }, "The run's istioRevision says"},
 	{"an image id dropped", func(f *forger) { delete(f.v.Run.ImageIDs, "nginx") }, "The run's imageIDs says"},
-	{"a node's version", func(f *forger) { f.replace(f.entry(run, "run", "/api/v1/nodes"), "v1.36.1", "v1.35.0", -1) }, "What the run was made on: the kubelets are v1.35.0"},
+	{"a node's version", func(f *forger) { f.replace(f.entry(run, "lab-1", "/api/v1/nodes"), "v1.36.1", "v1.35.0", -1) }, "What the run was made on: the kubelets are v1.35.0"},
 }
 
 // inLogs alters logs and the windows on them.

@@ -49,6 +49,7 @@ var inVerdict = []tampering{
 	{"a section", func(f *forger) { f.claim("G1").Section = "§99" }, "G1: section: the verdict says"},
 	{"a chapter", func(f *forger) { f.claim("G1").Chapter = claim.Pool }, "G1: chapter: the verdict says"},
 	{"attempts", func(f *forger) { f.claim("G1").Attempts = 3 }, "G1: attempts: the verdict says"},
+	{"another lab", func(f *forger) { f.claim("G1").Lab = 2 }, "G1: the claim was judged in lab 2, and the run has no such lab"},
 	{"an error hidden", func(f *forger) { f.claim("G1").Error = "something"; f.rejudge("G1") }, "G1: error: the verdict says"},
 	{"a table", func(f *forger) {
 		f.claim("G1").Table = &verdict.Table{Title: "t", Header: []string{"a"}, Rows: [][]string{{"b"}}}
@@ -119,6 +120,7 @@ var inHeader = []tampering{
 	{"engine", func(f *forger) { f.v.Run.Engine = "docker 28.0" }, "The run's header"},
 	{"cluster", func(f *forger) { f.v.Run.Cluster = "other" }, "The run's header"},
 	{"lab", func(f *forger) { f.v.Run.Lab = 2 }, "The run's header"},
+	{"labs", func(f *forger) { f.v.Run.Labs = 2 }, "The run's header"},
 	{"domain", func(f *forger) { f.v.Run.Domain = "homelab.local" }, "The run's header"},
 	{"asked Istio", func(f *forger) { f.v.Run.Asked.Istio = "1.31.1" }, "The run's header"},
 	{"asked Envoy", func(f *forger) { f.v.Run.Asked.Envoy = "" }, "The run's header"},

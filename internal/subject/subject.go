@@ -68,6 +68,14 @@ type ControlPlane struct {
 	Revision string
 }
 
+// Deployment is istiod's, as Istio's charts name it.
+func (c ControlPlane) Deployment() string {
+	if c.Revision == "" {
+		return "istiod"
+	}
+	return "istiod-" + c.Revision
+}
+
 // Subject is one double-mTLS egress: application, gateway, partner.
 type Subject struct {
 	// Lab numbers it among the subjects of a cluster; each lives in a mesh of its own.

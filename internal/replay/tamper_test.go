@@ -45,7 +45,7 @@ var inObservations = []tampering{
 	{"another Istio, as istiod says", func(f *forger) {
 		f.v.Run.Istio = "1.30"
 		f.replace(f.entry(run, "lab-1", "/version"), "1.31", "1.30", -1)
-	}, "What the run was made on: istiod says that it is 1.30"},
+	}, "What lab 1 was made of: istiod says that it is 1.30"},
 	{"other image ids", func(f *forger) { f.v.Run.ImageIDs["istio-proxy"] = "sha256:" + strings.Repeat("0", 64) }, "The run's imageIDs says"},
 	{"other image digests", func(f *forger) {
 		for name := range f.v.Run.Asked.Images {
@@ -192,7 +192,7 @@ var inObservations = []tampering{
 	{"Kubernetes' version", func(f *forger) { f.v.Run.Kubernetes = "v1.37.0" }, "The run's kubernetes says"},
 	{"istiod's revision", func(f *forger) { f.v.Run.IstioRevision = "v0.0.0-20260101000000-000000000000" }, "The run's istioRevision says"},
 	{"an image id dropped", func(f *forger) { delete(f.v.Run.ImageIDs, "nginx") }, "The run's imageIDs says"},
-	{"a node's version", func(f *forger) { f.replace(f.entry(run, "lab-1", "/api/v1/nodes"), "v1.36.1", "v1.35.0", -1) }, "What the run was made on: the kubelets are v1.35.0"},
+	{"a node's version", func(f *forger) { f.replace(f.entry(run, "lab-1", "/api/v1/nodes"), "v1.36.1", "v1.35.0", -1) }, "What lab 1 was made of: the kubelets are v1.35.0"},
 }
 
 // inLogs alters logs and the windows on them.

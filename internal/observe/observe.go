@@ -206,6 +206,11 @@ func Poll(ctx context.Context, ask func() (done bool, last string, err error)) e
 	for {
 		done, last, err := ask()
 		if err != nil {
+			// A client that limits its rate gives up just before the end, if it would
+			// have to wait beyond it.
+			if end, ok := ctx.Deadline(); ok && time.Until(end) < PollInterval {
+				<-ctx.Done()
+			}
 			if ctx.Err() != nil {
 				return fmt.Errorf("%w; last seen: %s", context.Cause(ctx), seen)
 			}

@@ -213,6 +213,20 @@ func TestPoll(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("so does an error just before it", func(t *testing.T) {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Millisecond, errors.New("30ms went by"))
+		defer cancel()
+		err := Poll(ctx, func() (bool, string, error) {
+			if end, _ := ctx.Deadline(); time.Until(end) < PollInterval/2 {
+				return false, "", errors.New("the rate limiter would wait beyond the deadline")
+			}
+			time.Sleep(time.Millisecond)
+			return false, "push 3", nil
+		})
+		if err == nil || err.Error() != "30ms went by; last seen: push 3" {
+			t.Error(err)
+		}
+	})
 	t.Run("an error because time is over says so", func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		n := 0

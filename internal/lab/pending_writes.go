@@ -58,6 +58,18 @@ func (w *pendingWrites) missing(has map[live.ConfigKey]string) (string, error) {
 	return "", nil
 }
 
+// anyRule reports whether a DestinationRule of the subject is among them.
+func (w *pendingWrites) anyRule() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for k := range w.versions {
+		if k.Kind == "DestinationRule" && k.Name != sentinelName {
+			return true
+		}
+	}
+	return false
+}
+
 // forget is for objects that go with their namespace.
 func (w *pendingWrites) forget() {
 	w.mu.Lock()

@@ -6,6 +6,9 @@ import (
 	"slices"
 	"time"
 
+	istio "istio.io/client-go/pkg/apis/networking/v1"
+	"sigs.k8s.io/e2e-framework/klient/k8s"
+
 	"twohop/internal/manifest"
 	"twohop/internal/subject"
 )
@@ -80,6 +83,9 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 	l.current = next
 	for _, o := range diff.Put {
 		k := manifest.KeyOf(o)
+		if err := l.apart(ctx, before, k, o); err != nil {
+			return err
+		}
 		l.note(k, false)
 		if err := l.put(ctx, o); err != nil {
 			return err
@@ -87,6 +93,9 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 		delete(l.doubtful, k)
 	}
 	for _, k := range diff.Remove {
+		if err := l.apart(ctx, before, k, nil); err != nil {
+			return err
+		}
 		l.note(k, true)
 		if err := l.remove(ctx, k); err != nil {
 			return err
@@ -99,6 +108,24 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 		l.waiting[manifest.Key{Kind: "Deployment", Namespace: g.Namespace, Name: g.Deployment}] = true
 	}
 	return nil
+}
+
+// apart waits for what was written before a DestinationRule leaves its host: o has
+// another one, or is nil. istiod finds the clusters that lose the rule by the rules
+// that the proxy's last push was computed from (pilot/pkg/networking/core,
+// deltaFromDestinationRules). If another rule's push comes just before, it may be
+// computed from the new rules already, and then a subset's cluster stays in Envoy
+// that no rule has any more.
+func (l *Lab) apart(ctx context.Context, before *manifest.Set, k manifest.Key, o k8s.Object) error {
+	if k.Kind != "DestinationRule" || !l.pending.anyRule() || len(l.rolling)+len(l.waiting) > 0 {
+		return nil
+	}
+	was, _ := before.Find(k).(*istio.DestinationRule)
+	is, _ := o.(*istio.DestinationRule)
+	if was == nil || is != nil && is.Spec.Host == was.Spec.Host {
+		return nil
+	}
+	return l.Barrier(ctx)
 }
 
 // unfinished adds to a difference what an earlier one did not get to, and marks

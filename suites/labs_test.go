@@ -40,12 +40,11 @@ func (r *runner) setUp(ctx context.Context, up *cluster.Cluster) error {
 		b := &bench{runner: r, number: r.config.Lab + i}
 		r.benches = append(r.benches, b)
 		group.Go(func() error {
-			if err := b.setUp(ctx, up); err != nil && r.config.Labs > 1 {
+			err := b.setUp(ctx, up)
+			if err != nil && r.config.Labs > 1 {
 				return fmt.Errorf("lab %d: %w", b.number, err)
-			} else if err != nil {
-				return err
 			}
-			return nil
+			return err
 		})
 	}
 	return group.Wait()
@@ -96,6 +95,15 @@ func (b *bench) restore(ctx context.Context, id claim.ID) error {
 	if !b.lab.Touched() {
 		return nil
 	}
+	if err := b.comeBack(ctx, string(id)+" left the lab contaminated"); err != nil {
+		return fmt.Errorf("the lab could not be made anew after %s: %w", id, err)
+	}
+	return nil
+}
+
+// comeBack restores the lab and proves it; if that fails, it says what is the matter
+// and makes the lab anew.
+func (b *bench) comeBack(ctx context.Context, otherwise string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), labTimeout)
 	defer cancel()
 	err := b.lab.Restore(ctx)
@@ -105,11 +113,8 @@ func (b *bench) restore(ctx context.Context, id claim.ID) error {
 	if err == nil {
 		return nil
 	}
-	b.say("%s left the lab contaminated (%v); it is made anew", id, err)
-	if err := b.rebuild(ctx); err != nil {
-		return fmt.Errorf("the lab could not be made anew after %s: %w", id, err)
-	}
-	return nil
+	b.say("%s (%v); it is made anew", otherwise, err)
+	return b.rebuild(ctx)
 }
 
 // prove makes a claim's experiment and keeps what it brought.

@@ -134,17 +134,7 @@ func (b *bench) plant(ctx context.Context, m mutant.Mutant, judged func(mutant.F
 // uproot brings the baseline back. A lab that cannot be restored is made anew.
 func (b *bench) uproot(ctx context.Context) error {
 	b.lab.Uproot()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), labTimeout)
-	defer cancel()
-	err := b.lab.Restore(ctx)
-	if err == nil {
-		err = b.lab.Prove(ctx)
-	}
-	if err == nil {
-		return nil
-	}
-	b.say("the lab could not be restored (%v); it is made anew", err)
-	return b.rebuild(ctx)
+	return b.comeBack(ctx, "the lab could not be restored")
 }
 
 // judgeMutant makes a claim's experiment in the time that its spec has. Its evidence is

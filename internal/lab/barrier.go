@@ -86,7 +86,8 @@ func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 			return err
 		})
 	}
-	return lacks.Load(), group.Wait()
+	err = group.Wait()
+	return lacks.Load(), err
 }
 
 func sentinels(s subject.Subject, host string) []k8s.Object {

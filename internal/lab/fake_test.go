@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ import (
 
 // world is a lab whose API server, proxies, istiod and partner are in memory.
 type world struct {
+	warming atomic.Int32 // clusters that warm, for want of a secret
 	*Lab
 	server *kubetest.Server
 	mesh   *livetest.Cluster
@@ -94,7 +96,7 @@ func (w *world) print(role subject.Role, lines ...string) {
 func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 	switch r.RequestURI {
 	case observe.WarmingPath:
-		fmt.Fprintln(out, warmingStat+": 0")
+		fmt.Fprintf(out, "%s: %d\n", warmingStat, w.warming.Load())
 	case observe.SecretsDumpPath:
 		w.secrets(out)
 	case observe.HostsPath:
@@ -114,6 +116,10 @@ func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 
 // secrets are those of a gateway: without hop 2's MUTUAL it asks for none.
 func (w *world) secrets(out http.ResponseWriter) {
+	if w.warming.Load() > 0 {
+		fmt.Fprint(out, `{"configs":[{"@type":"type.googleapis.com/envoy.admin.v3.SecretsConfigDump","dynamic_warming_secrets":[{"name":"kubernetes://lacking"}]}]}`)
+		return
+	}
 	s := w.home.Subject
 	ns := s.Gateway.Namespace
 	o, _ := w.server.Lookup(&istio.DestinationRule{ObjectMeta: metav1.ObjectMeta{Name: s.Hop2Rule, Namespace: ns}})

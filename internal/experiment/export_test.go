@@ -22,7 +22,7 @@ func (d Definition) OnPaper() (raw []byte, err error) {
 	}
 	session := &check.Session{Source: inputs{}, Key: key, Claim: string(d.ID)}
 	session.Enter("setup")
-	s := newScript(editor)
+	s := newScript(newMaterial(editor))
 	cast := &check.T{PartnerService: "10.96.0.9", Partner: observe.Pod{IP: "10.244.0.9"}}
 	s.meet(cast)
 	plan := d.design(&Setup{Editor: editor, ctx: context.Background(), session: session, cast: cast, material: s.material})

@@ -32,8 +32,13 @@ type recipe struct {
 	from []string
 }
 
+func noMaterial() *material {
+	return &material{names: map[string]string{}, serials: map[string]string{}, recipes: map[string]recipe{}}
+}
+
+// newMaterial is the lab's.
 func newMaterial(e *manifest.Editor) *material {
-	m := &material{names: map[string]string{}, serials: map[string]string{}, recipes: map[string]recipe{}}
+	m := noMaterial()
 	if e.Certificates == nil {
 		return m
 	}

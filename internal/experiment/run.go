@@ -63,7 +63,11 @@ type run struct {
 // Run makes the experiment. It leaves the world varied: the caller restores it,
 // whatever happened here.
 func (d Definition) Run(ctx context.Context, env Environment) Outcome {
-	r := &run{ctx: ctx, env: env, set: env.Set, script: newScript(env.Editor)}
+	m := noMaterial()
+	if !env.FactsOnly {
+		m = newMaterial(env.Editor)
+	}
+	r := &run{ctx: ctx, env: env, set: env.Set, script: newScript(m)}
 	if r.set == nil {
 		r.set = env.Editor.Baseline.Clone()
 	}

@@ -40,8 +40,8 @@ type address struct {
 //go:embed reproduce.sh
 var library string
 
-func newScript(e *manifest.Editor) *script {
-	return &script{material: newMaterial(e), has: map[string]bool{}}
+func newScript(m *material) *script {
+	return &script{material: m, has: map[string]bool{}}
 }
 
 // meet notes the partner's addresses, which the script asks its own cluster for.

@@ -182,7 +182,7 @@ func (s *lenient) Begin(ctx context.Context, at observe.Slot, q observe.Question
 	if s.stop(at) {
 		return over{}
 	}
-	if e, ok := s.Entries[at]; ok && asks(e.Question) == asks(q.Key()) {
+	if e, ok := s.Entries[at]; ok && alike(e.Question, q) {
 		if e.Question, e.Meta = q.Key(), meta; e.Path == "" {
 			e.Meta.Name = ""
 		}
@@ -191,13 +191,15 @@ func (s *lenient) Begin(ctx context.Context, at observe.Slot, q observe.Question
 	return s.Source.Begin(ctx, at, q, meta)
 }
 
-// asks is what kind of question it is, and for requests of whom and how many.
-func asks(question string) string {
-	kind, rest, _ := strings.Cut(question, " ")
-	if fields := strings.Fields(rest); kind == "requests" && len(fields) == 3 {
-		return kind + " " + fields[0] + " " + fields[1]
+// alike reports whether what was asked is of the same kind as a question, and for
+// requests of the same client and as many.
+func alike(asked string, q observe.Question) bool {
+	if r, ok := q.(observe.Requests); ok {
+		return strings.HasPrefix(asked, fmt.Sprintf("requests %s %d ", r.From, 1+len(r.Request.More)))
 	}
-	return kind
+	kind, _, _ := strings.Cut(asked, " ")
+	want, _, _ := strings.Cut(q.Key(), " ")
+	return kind == want
 }
 
 func (s *lenient) Derive(at observe.Slot, meta observe.Meta, _ []byte) (string, error) {

@@ -222,7 +222,7 @@ func (s *subject) until(m mutant, shows func(reading) bool) reading {
 	if err != nil {
 		return *err
 	}
-	if s.base.err == "" && s.inCheck(m) {
+	if s.base.err == "" && s.inCheck(m) && s.sameOutside(logs) {
 		if f, ok := s.AgainCheck(entries, logs, s.original); ok {
 			if now := read(s.Claim, f); shows(now) {
 				return now
@@ -234,7 +234,7 @@ func (s *subject) until(m mutant, shows func(reading) bool) reading {
 
 // inCheck reports whether a mutant alters what is read in the check only.
 func (s *subject) inCheck(m mutant) bool {
-	if m.logs != nil || m.entries != nil && (m.of == nil || !m.of.check) {
+	if m.entries != nil && (m.of == nil || !m.of.check) {
 		return false
 	}
 	for i := range m.edits {
@@ -243,6 +243,33 @@ func (s *subject) inCheck(m mutant) bool {
 		}
 	}
 	return true
+}
+
+// sameOutside reports whether altered logs say what they said in all windows but those
+// of the check.
+func (s *subject) sameOutside(logs map[string]*observe.LogFile) bool {
+	for at, e := range s.entries {
+		if at.Stage == "check" {
+			continue
+		}
+		for _, w := range e.Windows {
+			if logs[w.Log] != s.logs[w.Log] && !slices.EqualFunc(between(logs[w.Log], w), between(s.logs[w.Log], w), sameLine) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func sameLine(a, b observe.LogLine) bool { return a.At.Equal(b.At) && bytes.Equal(a.Text, b.Text) }
+
+// between are the lines of a window, none of one that its log does not reach.
+func between(log *observe.LogFile, w observe.Window) []observe.LogLine {
+	lines, err := log.Range(w.From, w.To)
+	if err != nil {
+		return nil
+	}
+	return lines
 }
 
 // altered are the observations and logs of a mutant.

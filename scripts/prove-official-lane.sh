@@ -35,6 +35,8 @@ cd "$root"
 unset IMAGES ISTIO_VERSION K8S_VERSION REGISTRY KEEP CLUSTER OUT
 # shellcheck source=versions.env
 . ./versions.env
+# shellcheck source=versions/1.31.env
+. "./versions/$ISTIO_VERSION.env"
 
 say() { echo "prove-official-lane: $*"; }
 fail() {

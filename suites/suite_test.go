@@ -19,6 +19,7 @@ import (
 	"twohop/internal/observe"
 	"twohop/internal/runconfig"
 	"twohop/internal/state"
+	"twohop/internal/subject"
 	"twohop/internal/verdict"
 )
 
@@ -188,6 +189,9 @@ func (r *runner) identify(ctx context.Context) error {
 	if err := r.folder.SaveManifest(text); err != nil {
 		return err
 	}
+	if err := r.keepConfigs(ctx, r.benches[0].lab.Source); err != nil {
+		return err
+	}
 	keeper := experiment.NewKeeper(r.folder, r.key, experiment.RunID)
 	var first experiment.Identity
 	var errs []error
@@ -204,6 +208,22 @@ func (r *runner) identify(ctx context.Context) error {
 		first.SetRun(run)
 		run.Evidence = keeper.Evidence()
 	}))...)
+}
+
+// keepConfigs keeps all that both proxies of the first lab were given before the first
+// claim: no claim rests on it, and two runs can be compared by it.
+func (r *runner) keepConfigs(ctx context.Context, source observe.Source) error {
+	for role, name := range map[subject.Role]string{subject.Sidecar: verdict.SidecarConfigFile, subject.Gateway: verdict.GatewayConfigFile} {
+		q := observe.Admin{Role: role, Path: "/config_dump"}
+		answer, err := source.Begin(ctx, observe.Slot{}, q, observe.Meta{}).Answer(ctx)
+		if err != nil {
+			return fmt.Errorf("keep what the %s was given: %w", role, err)
+		}
+		if err := r.folder.Save(name, answer.Raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // takeDown removes the cluster, unless it is kept; then the labs go back to

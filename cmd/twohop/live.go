@@ -27,20 +27,21 @@ func addLiveCommands(root *cobra.Command) {
 // live are the flags that all commands on a cluster share. Each is an environment
 // variable as well, because make passes those on.
 type live struct {
-	lane, istio, kubernetes, registry string
-	engine, cluster, domain           string
-	noInstall, keep                   bool
-	noKeep                            bool // KEEP=0 or --keep=false: said, and not only left out
-	mutants                           *runconfig.Mutants
-	lab, labs                         int
-	replace                           map[string]string
+	lane, istio, kubernetes, envoy, registry string
+	engine, cluster, domain                  string
+	noInstall, keep                          bool
+	noKeep                                   bool // KEEP=0 or --keep=false: said, and not only left out
+	mutants                                  *runconfig.Mutants
+	lab, labs                                int
+	replace                                  map[string]string
 }
 
 func (l *live) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&l.lane, "images", env("IMAGES", images.Auto), "where the images come from: auto, official or source (IMAGES)")
-	f.StringVar(&l.istio, "istio", os.Getenv("ISTIO_VERSION"), "Istio version, official lane only (ISTIO_VERSION)")
-	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes version, official lane only (K8S_VERSION)")
+	f.StringVar(&l.istio, "istio", os.Getenv("ISTIO_VERSION"), "Istio version: a release (official lane) or a line such as 1.30 (source lane) (ISTIO_VERSION)")
+	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes version, such as v1.36.1 (K8S_VERSION)")
+	f.StringVar(&l.envoy, "envoy", os.Getenv("ENVOY_VERSION"), "Envoy version, source lane only (ENVOY_VERSION)")
 	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "registry to use in place of docker.io (REGISTRY)")
 	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; if empty, the first that answers (ENGINE)")
 	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and its network (CLUSTER)")
@@ -93,7 +94,7 @@ func (l *live) prepare(ctx context.Context, p *printer, logFile string, phase fu
 	}
 	defer phase("images")()
 	set, err := images.Ensure(ctx, eng, images.Options{
-		Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, Registry: l.registry,
+		Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, EnvoyVersion: l.envoy, Registry: l.registry,
 		NoInstall: l.noInstall, LogFile: logFile, Log: p.printf, Live: p.live(),
 	})
 	if err != nil {

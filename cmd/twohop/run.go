@@ -275,6 +275,7 @@ func (r *runner) header(eng *engine.Engine, set *images.Set) error {
 		if set.UpstreamEnvoy {
 			v.Notes = append(v.Notes, "the proxies run upstream Envoy, without Istio's own filters (ALPN, metadata exchange, telemetry)")
 		}
+		v.Notes = append(v.Notes, set.Notes...)
 		if len(set.ByTag) > 0 {
 			v.Notes = append(v.Notes, "pulled by tag, with a digest that is recorded and not pinned: "+strings.Join(set.ByTag, ", "))
 		}

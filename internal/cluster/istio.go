@@ -30,8 +30,7 @@ type Istio struct {
 	// UpstreamEnvoy says that the proxy image holds upstream Envoy, which lacks
 	// Istio's own filters; istiod is told not to send them.
 	UpstreamEnvoy bool
-	// FlushesFast says that this Istio knows proxyConfig.fileFlushInterval
-	// (1.31): access logs are written after 20 ms instead of a second.
+	// FlushesFast says that this Istio knows proxyConfig.fileFlushInterval: access logs are written after 20 ms instead of a second.
 	FlushesFast bool
 }
 

@@ -42,7 +42,7 @@ func TestFailedBuildSaysWhereAndWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := &session{root: root, journal: j, logFile: log}
-	err = j.step("go", func(st *step) error { return s.goBuild(t.Context(), st, 3, "-o", os.DevNull, ".") })
+	err = j.step("broken", func(st *step) error { return s.goBuild(t.Context(), st, "", 3, "-o", os.DevNull, ".") })
 	j.close()
 	err = classify(err, log)
 	var environment *engine.EnvironmentError
@@ -68,7 +68,7 @@ func TestFailedBuildOfNothing(t *testing.T) {
 	}
 	defer j.close()
 	s := &session{root: module(t, map[string]string{}), journal: j}
-	err = j.step("go", func(st *step) error { return s.goBuild(t.Context(), st, 1, "./nothing") })
+	err = j.step("go", func(st *step) error { return s.goBuild(t.Context(), st, "", 1, "./nothing") })
 	if compile := (*compileError)(nil); err == nil || errors.As(err, &compile) || !strings.Contains(err.Error(), "nothing") {
 		t.Errorf("%v", err)
 	}

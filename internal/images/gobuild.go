@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -16,32 +17,48 @@ import (
 	"twohop/internal/engine"
 )
 
-// ldflags strips the programs and stamps them with the versions they stand for.
-func ldflags(k8s, istioTag, istioCommit string) string {
-	const kube, istio = "k8s.io/component-base/version.", "istio.io/istio/pkg/version."
-	parts := strings.SplitN(strings.TrimPrefix(k8s, "v"), ".", 3)
-	stamps := []string{
-		kube + "gitVersion=" + k8s, kube + "gitMajor=" + parts[0], kube + "gitMinor=" + parts[1], kube + "gitTreeState=clean",
-		istio + "buildVersion=" + istioTag, istio + "buildTag=" + istioTag, istio + "buildHub=" + istioHub,
-		istio + "buildGitRevision=" + istioCommit, istio + "buildStatus=Clean",
-	}
-	return "-s -w -X " + strings.Join(stamps, " -X ")
+// goModule is a Go module under images/ whose programs go into images and onto the
+// host. Modules that ask for the same version of a package share its compilation.
+type goModule struct {
+	name    string // for people
+	dir     string // of images/
+	targets []string
+	ldflags string // stamps the programs with the versions they stand for
+	tag     string // hash of all that decides its programs
+	host    []string
 }
 
-func buildFlags(ldflags string) []string {
-	return []string{"-pgo=off", "-tags", strings.Join(buildTags, ","), "-ldflags", ldflags}
+func (m *goModule) flags() []string {
+	return []string{"-pgo=off", "-tags", strings.Join(buildTags, ","), "-ldflags", m.ldflags}
 }
 
-func (s *session) goCommand(ctx context.Context, args ...string) *exec.Cmd {
+// programs is where what the host needs of a module is kept.
+func (s *session) programs(m *goModule) string { return filepath.Join(s.cache, "tools-"+m.tag) }
+
+// stamp strips programs and sets variables of theirs.
+func stamp(prefix string, values ...string) string {
+	return "-s -w -X " + prefix + strings.Join(values, " -X "+prefix)
+}
+
+func kubernetesStamps(version string) string {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	return stamp("k8s.io/component-base/version.", "gitVersion="+version, "gitMajor="+parts[0], "gitMinor="+parts[1], "gitTreeState=clean")
+}
+
+func istioStamps(tag, commit string) string {
+	return stamp("istio.io/istio/pkg/version.", "buildVersion="+tag, "buildTag="+tag, "buildHub="+istioHub, "buildGitRevision="+commit, "buildStatus=Clean")
+}
+
+func (s *session) goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := engine.Process(ctx, "go", args...)
-	cmd.Dir = filepath.Join(s.root, "images")
+	cmd.Dir = filepath.Join(s.root, "images", dir)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
 	cmd.Env = append(cmd.Env, s.tempDir()...)
 	return cmd
 }
 
 func (s *session) goVersion(ctx context.Context) (string, error) {
-	out, err := s.goCommand(ctx, "env", "GOVERSION").Output()
+	out, err := s.goCommand(ctx, "", "env", "GOVERSION").Output()
 	if err != nil {
 		if ctx.Err() != nil {
 			return "", ctx.Err()
@@ -53,7 +70,7 @@ func (s *session) goVersion(ctx context.Context) (string, error) {
 
 // checkGoSpace is the same for Go's build cache.
 func (s *session) checkGoSpace(ctx context.Context) error {
-	out, err := s.goCommand(ctx, "env", "GOCACHE").Output()
+	out, err := s.goCommand(ctx, "", "env", "GOCACHE").Output()
 	if err != nil {
 		return err
 	}
@@ -67,19 +84,17 @@ func (s *session) checkGoSpace(ctx context.Context) error {
 	return needFree(cache, needGo, "compiling Kubernetes and Istio")
 }
 
-// compile builds every Go program in one command, so that what they share is
-// compiled once, and puts the two that run on the host into the cache.
-func (s *session) compile(ctx context.Context, p *plan, bin, programs string) error {
-	return s.journal.step("go", func(st *step) error {
+// compile builds a module's programs, and keeps those that run on the host.
+func (s *session) compile(ctx context.Context, m *goModule, bin string) error {
+	return s.journal.step(m.name, func(st *step) error {
 		st.set("looking at modules")
 		offline := s.goProxySilent(ctx)
 		if offline != nil {
 			s.say("images: %v; building with the modules that are on this machine", offline)
 		}
-		targets := []string{"tool", "./coredns"}
 		var fetched atomic.Int64
 		var list bytes.Buffer
-		cmd := s.goCommand(ctx, append(append([]string{"list", "-deps", "-f", "{{.Stale}}"}, buildFlags("-s -w")...), targets...)...)
+		cmd := s.goCommand(ctx, m.dir, slices.Concat([]string{"list", "-deps", "-f", "{{.Stale}}"}, m.flags(), m.targets)...)
 		cmd.Stdout = &list
 		if offline != nil {
 			cmd.Env = append(cmd.Env, "GOPROXY=off") // to fail at once, not in an hour
@@ -96,31 +111,23 @@ func (s *session) compile(ctx context.Context, p *plan, bin, programs string) er
 		}
 		total := strings.Count(list.String(), "true\n")
 		st.set("0 of %d packages", total)
-		if err := s.goBuild(ctx, st, total, append(append([]string{"-o", bin + "/"}, buildFlags(p.ldflags)...), targets...)...); err != nil {
+		if err := s.goBuild(ctx, st, m.dir, total, slices.Concat([]string{"-o", bin + "/"}, m.flags(), m.targets)...); err != nil {
 			return err
 		}
-		// etcd's main package is called server, which says nothing in an image.
-		if err := os.Rename(filepath.Join(bin, "server"), filepath.Join(bin, "etcd")); err != nil {
-			return err
-		}
-		for _, name := range []string{"istioctl", "kubectl"} {
-			if err := install(filepath.Join(bin, name), filepath.Join(programs, name)); err != nil {
+		for _, name := range m.host {
+			if err := install(filepath.Join(bin, name), filepath.Join(s.programs(m), name)); err != nil {
 				return err
 			}
 		}
-		dir, err := s.moduleDir(ctx, "istio.io/istio", p.istioRevision)
-		if err != nil {
-			return err
-		}
-		return copyFile(filepath.Join(dir, "tools/packaging/common/envoy_bootstrap.json"), filepath.Join(bin, "envoy_bootstrap.json"), 0o644)
+		return nil
 	})
 }
 
 // goBuild compiles, and says how many of total packages are done. The error of a
 // program that does not compile is a *compileError.
-func (s *session) goBuild(ctx context.Context, st *step, total int, args ...string) error {
+func (s *session) goBuild(ctx context.Context, st *step, dir string, total int, args ...string) error {
 	compiled, first := 0, ""
-	err := st.run(s.goCommand(ctx, append([]string{"build", "-v"}, args...)...), func(line string) {
+	err := st.run(s.goCommand(ctx, dir, append([]string{"build", "-v"}, args...)...), func(line string) {
 		if first == "" && compilerError.MatchString(line) {
 			first = line
 		}
@@ -146,7 +153,7 @@ const goProxyWithin = 10 * time.Second
 // goProxySilent is why the module proxy is of no use, or nil: if one of the
 // proxies answers, whatever it says, or if there is none to ask.
 func (s *session) goProxySilent(ctx context.Context) error {
-	out, err := s.goCommand(ctx, "env", "GOPROXY").Output()
+	out, err := s.goCommand(ctx, "", "env", "GOPROXY").Output()
 	if err != nil {
 		return err
 	}
@@ -180,7 +187,7 @@ func proxiesSilent(ctx context.Context, proxies string, within time.Duration) er
 // moduleDir is where a module's files are on this machine, fetched if need be.
 func (s *session) moduleDir(ctx context.Context, module, version string) (string, error) {
 	var stdout, stderr bytes.Buffer
-	cmd := s.goCommand(ctx, "mod", "download", "-json", module+"@"+version)
+	cmd := s.goCommand(ctx, "", "mod", "download", "-json", module+"@"+version)
 	// Outside any module, so that no go.sum has to know a module that is only read.
 	cmd.Dir = s.work
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

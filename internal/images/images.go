@@ -47,6 +47,10 @@ type Set struct {
 	// Digests maps each image's name to its digest, and "envoy" to the
 	// SHA-256 of the program in the source lane.
 	Digests map[string]string
+	// FlushesFast says that this Istio knows proxyConfig.fileFlushInterval.
+	FlushesFast bool
+	// Notes say what of the combination Istio does not support.
+	Notes []string
 	// ByTag are the images that were pulled by tag (official lane): Digests says
 	// what was got, and nobody said what it should be.
 	ByTag []string
@@ -56,7 +60,8 @@ type Set struct {
 type Options struct {
 	Lane         string // auto, official or source; empty is auto
 	IstioVersion string // empty: the lane's own of versions.env
-	K8sVersion   string // empty: the pinned one of versions.env
+	K8sVersion   string // empty: the Istio line's, or the official lane's of versions.env
+	EnvoyVersion string // empty: the Istio line's; the official lane has that of its Istio
 	// Registry stands in for the registry of every official name
 	// ("127.0.0.1:5000"). Loopback is spoken to in plain HTTP.
 	Registry  string

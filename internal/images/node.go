@@ -66,7 +66,7 @@ func (s *session) stageNode(ctx context.Context, p *plan, bin, tree string) erro
 		}
 	}
 	node := filepath.Join(s.root, "images", "node")
-	pause, err := s.kubeadmImage(ctx, p, bin, "pause")
+	pause, err := s.kubeadmImage(ctx, p, "pause")
 	if err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (s *session) stageNode(ctx context.Context, p *plan, bin, tree string) erro
 		return err
 	}
 	for path, text := range map[string][]byte{
-		"kind/version":                        []byte(p.k8sVersion),
+		"kind/version":                        []byte(p.k8s),
 		"kind/manifests/default-storage.yaml": storage,
 		"etc/cni/net.d/10-ptp.conflist":       cni,
 		"etc/containerd/config.toml":          bytes.ReplaceAll(config, []byte("@PAUSE@"), []byte(pause)),
@@ -124,16 +124,17 @@ func criBase(ctx context.Context, ctr string) ([]byte, error) {
 }
 
 // kubeadmImages are the names under which kubeadm will look for its images.
-func (s *session) kubeadmImages(ctx context.Context, p *plan, bin string) ([]string, error) {
-	out, err := engine.Process(ctx, filepath.Join(bin, "kubeadm"), "config", "images", "list", "--kubernetes-version", p.k8sVersion).Output()
+func (s *session) kubeadmImages(ctx context.Context, p *plan) ([]string, error) {
+	kubeadm := filepath.Join(s.programs(p.kubernetes), "kubeadm")
+	out, err := engine.Process(ctx, kubeadm, "config", "images", "list", "--kubernetes-version", p.k8s).Output()
 	if err != nil {
 		return nil, fmt.Errorf("kubeadm config images list: %w", err)
 	}
 	return strings.Fields(string(out)), nil
 }
 
-func (s *session) kubeadmImage(ctx context.Context, p *plan, bin, name string) (string, error) {
-	all, err := s.kubeadmImages(ctx, p, bin)
+func (s *session) kubeadmImage(ctx context.Context, p *plan, name string) (string, error) {
+	all, err := s.kubeadmImages(ctx, p)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +157,7 @@ func baseName(ref string) string {
 type rename struct{ host, cluster string }
 
 // clusterNames is what the source lane preloads.
-func (s *session) clusterNames(ctx context.Context, p *plan, bin string) ([]rename, error) {
+func (s *session) clusterNames(ctx context.Context, p *plan) ([]rename, error) {
 	host := map[string]string{}
 	for _, b := range p.inCluster {
 		host[b.name] = b.ref
@@ -164,9 +165,9 @@ func (s *session) clusterNames(ctx context.Context, p *plan, bin string) ([]rena
 	names := []rename{
 		{host["pilot"], istioHub + "/pilot:" + p.istioTag},
 		{host["proxyv2"], istioHub + "/proxyv2:" + p.istioTag},
-		{p.workload, p.clientImage},
+		{p.workload, p.workload},
 	}
-	wanted, err := s.kubeadmImages(ctx, p, bin)
+	wanted, err := s.kubeadmImages(ctx, p)
 	if err != nil {
 		return nil, err
 	}

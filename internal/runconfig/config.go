@@ -101,7 +101,7 @@ func (c Config) Cluster() cluster.Config {
 			Tag:           c.Images.Istio.Tag,
 			Domain:        domain,
 			UpstreamEnvoy: c.Images.UpstreamEnvoy,
-			FlushesFast:   source, // its Istio is 1.31; an official one may be older
+			FlushesFast:   c.Images.FlushesFast,
 		},
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 func sample(lane string) Config {
-	set := images.Set{Lane: lane, Node: "node:1", ClientImage: "client:1", PartnerImage: "partner:1", Istioctl: "/bin/istioctl", UpstreamEnvoy: lane == images.Source}
+	set := images.Set{Lane: lane, Node: "node:1", ClientImage: "client:1", PartnerImage: "partner:1", Istioctl: "/bin/istioctl", UpstreamEnvoy: lane == images.Source, FlushesFast: lane == images.Source}
 	set.Istio.Hub, set.Istio.Tag, set.Istio.Version = "hub", "tag", "1.31"
 	return Config{
 		Images: set,

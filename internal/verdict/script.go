@@ -14,6 +14,13 @@ const (
 	ManifestFile = "manifest.yaml"
 )
 
+// SidecarConfigFile and GatewayConfigFile hold Envoy's config_dump of the two proxies,
+// as the baseline's objects made it. No verdict rests on them.
+const (
+	SidecarConfigFile = "config-sidecar.json"
+	GatewayConfigFile = "config-gateway.json"
+)
+
 // SaveScript writes reproduce/<claim>.sh and returns its path in the folder.
 func (f *Folder) SaveScript(id claim.ID, script []byte) (string, error) {
 	path := filepath.Join(ReproduceDir, string(id)+".sh")

@@ -65,7 +65,7 @@ var writes = []string{"internal/lab", "internal/cluster", "internal/images", "in
 // These read and judge, and run over a recording where there is no cluster.
 var reads = []string{
 	"fixtures", "partner-nginx", "suites",
-	"internal/analysis", "internal/check", "internal/claim", "internal/envoy", "internal/experiment", "internal/manifest",
+	"internal/analysis", "internal/check", "internal/claim", "internal/envoy", "internal/experiment", "internal/given", "internal/manifest", "internal/matrix",
 	"internal/attest", "internal/observe", "internal/observe/recorded", "internal/probe", "internal/replay", "internal/replay/mutation", "internal/replay/recording",
 	"internal/sockets", "internal/subject", "internal/verdict",
 }

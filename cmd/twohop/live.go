@@ -21,7 +21,7 @@ import (
 )
 
 func addLiveCommands(root *cobra.Command) {
-	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd(), newMutantsCmd())
+	root.AddCommand(newRunCmd(), newUpCmd(), newDownCmd(), newImagesCmd(), newCleanCmd(), newKubeconfigCmd(), newBenchCmd(), newMutantsCmd(), newMatrixCmd())
 }
 
 // live are the flags that all commands on a cluster share. Each is an environment
@@ -43,10 +43,16 @@ func (l *live) flags(cmd *cobra.Command) {
 	f.StringVar(&l.kubernetes, "kubernetes", os.Getenv("K8S_VERSION"), "Kubernetes version, such as v1.36.1 (K8S_VERSION)")
 	f.StringVar(&l.envoy, "envoy", os.Getenv("ENVOY_VERSION"), "Envoy version, source lane only (ENVOY_VERSION)")
 	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "registry to use in place of docker.io (REGISTRY)")
+	f.StringToStringVar(&l.replace, "replace-image", nil, "run another image as node, istio-hub, client or partner")
+	l.ground(cmd)
+}
+
+// ground adds the flags that do not choose versions.
+func (l *live) ground(cmd *cobra.Command) {
+	f := cmd.Flags()
 	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; if empty, the first that answers (ENGINE)")
 	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and its network (CLUSTER)")
 	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
-	f.StringToStringVar(&l.replace, "replace-image", nil, "run another image as node, istio-hub, client or partner")
 	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "do not install packages (NO_INSTALL=1)")
 }
 

@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -140,11 +141,7 @@ func combine(root string, pins Versions, istio, kubernetes, envoy string) (combi
 		return combination{}, err
 	}
 	if c.wheel = wheels[c.envoy]; c.wheel == "" {
-		var versions []string
-		for v := range wheels {
-			versions = append(versions, v)
-		}
-		return combination{}, notBuilt("ENVOY_VERSION", c.envoy, ordered(versions))
+		return combination{}, notBuilt("ENVOY_VERSION", c.envoy, ordered(slices.Collect(maps.Keys(wheels))))
 	}
 	return c, nil
 }
@@ -222,3 +219,58 @@ func ordered(versions []string) []string {
 	})
 	return versions
 }
+
+// Matrix lists combinations: each line with what it is run with, and the default line
+// with each further Kubernetes and each further Envoy. An empty list stands for all that
+// is pinned. A version that is not pinned is a usage error.
+func Matrix(root string, lines, kubernetes, envoy []string) ([]Combination, error) {
+	pins, err := ReadVersions(filepath.Join(root, "versions.env"))
+	if err != nil {
+		return nil, err
+	}
+	if len(lines) == 0 {
+		if lines, err = Lines(root); err != nil {
+			return nil, err
+		}
+	}
+	if len(kubernetes) == 0 {
+		if kubernetes, err = kubernetesReleases(root); err != nil {
+			return nil, err
+		}
+	}
+	if len(envoy) == 0 {
+		wheels, err := envoyWheels(root)
+		if err != nil {
+			return nil, err
+		}
+		envoy = ordered(slices.Collect(maps.Keys(wheels)))
+	}
+	main := pins["ISTIO_VERSION"]
+	if !slices.Contains(lines, main) {
+		main = lines[len(lines)-1]
+	}
+	asked := []Combination{{Istio: main}}
+	for _, l := range lines {
+		asked = append(asked, Combination{Istio: l})
+	}
+	for _, k := range kubernetes {
+		asked = append(asked, Combination{Istio: main, Kubernetes: k})
+	}
+	for _, e := range envoy {
+		asked = append(asked, Combination{Istio: main, Envoy: e})
+	}
+	var all []Combination
+	for _, a := range asked {
+		c, err := combine(root, pins, a.Istio, a.Kubernetes, a.Envoy)
+		if err != nil {
+			return nil, err
+		}
+		if found := (Combination{c.line.Version, c.k8s, c.envoy}); !slices.Contains(all, found) {
+			all = append(all, found)
+		}
+	}
+	return all, nil
+}
+
+// Combination names versions of what runs together.
+type Combination struct{ Istio, Kubernetes, Envoy string }

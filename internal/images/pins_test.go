@@ -185,6 +185,32 @@ func TestCombine(t *testing.T) {
 	}
 }
 
+func TestMatrix(t *testing.T) {
+	root, _, _ := pinned(t)
+	all, err := Matrix(root, nil, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Combination{
+		{"1.31", "v1.36.1", "1.39.3"}, {"1.30", "v1.36.1", "1.38.3"},
+		{"1.31", "v1.34.4", "1.39.3"}, {"1.31", "v1.35.4", "1.39.3"}, {"1.31", "v1.37.2", "1.39.3"},
+		{"1.31", "v1.36.1", "1.38.3"}, {"1.31", "v1.36.1", "1.40.0"},
+	}
+	if diff := cmp.Diff(want, all); diff != "" {
+		t.Error(diff)
+	}
+	all, err = Matrix(root, []string{"1.30"}, []string{"v1.37.2"}, []string{"1.38.3"})
+	if diff := cmp.Diff([]Combination{{"1.30", "v1.36.1", "1.38.3"}, {"1.30", "v1.37.2", "1.38.3"}}, all); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	for _, bad := range [][3]string{{"1.29", "v1.36.1", "1.39.3"}, {"1.31", "v1.33.0", "1.39.3"}, {"1.31", "v1.36.1", "1.1.1"}} {
+		var usage *engine.UsageError
+		if _, err := Matrix(root, bad[:1], bad[1:2], bad[2:]); !errors.As(err, &usage) {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
 func TestLine(t *testing.T) {
 	root := t.TempDir()
 	good := "ISTIO_REVISION=v0.0.0-20260827124520-eed52ebb66ad\nK8S_VERSION=v1.36.1\nK8S_OLDEST=1.32\nK8S_NEWEST=1.36\nENVOY_VERSION=1.39.3\nFILE_FLUSH_SINCE=1.31.0\n"

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"twohop"
+	"twohop/internal/claim"
+	"twohop/internal/images"
+	"twohop/internal/matrix"
+	"twohop/internal/verdict"
+)
+
+// matrixRunner judges the catalogue on one combination after the other.
+type matrixRunner struct {
+	live  live
+	out   string
+	table string // docs/versions.md
+	p     *printer
+	rows  []matrix.Row
+}
+
+func newMatrixCmd() *cobra.Command {
+	var m matrixRunner
+	var lines, kubernetes, envoy []string
+	cmd := &cobra.Command{
+		Use:   "matrix",
+		Short: "Judge the catalogue on several versions of Istio, Kubernetes and Envoy",
+		Long: `Matrix judges every claim on each Istio line with its own Kubernetes and Envoy, and on
+the default line with each further Kubernetes and each further Envoy (source lane). It
+keeps each run in the folder matrix under --out, and writes matrix.html there. A combination
+that has been judged by the same rules is not judged again, so matrix can be
+interrupted; one that does not come up is a row that says why.
+
+Exit codes: 0 all as expected, 1 a verdict differs, 2 usage, 3 a combination did not
+come up, 4 inconclusive, 130 interrupted.`,
+		Example: `  twohop matrix
+  twohop matrix --lines 1.30,1.31 --kubernetes v1.34.4 --envoy 1.40.0 --table docs/versions.md`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			m.live.lane, m.live.keep, m.live.noKeep = images.Source, false, true
+			if err := m.live.check(); err != nil {
+				return err
+			}
+			root, err := repository()
+			if err != nil {
+				return err
+			}
+			combinations, err := images.Matrix(root, lines, kubernetes, envoy)
+			if err != nil {
+				return plainError(cmd.Context(), err)
+			}
+			out, err := cmd.Flags().GetString("out")
+			if err != nil {
+				return err
+			}
+			m.out = filepath.Join(out, "matrix")
+			for _, c := range combinations {
+				m.rows = append(m.rows, matrix.Row{Combination: matrix.Combination(c), Failure: "not run yet"})
+			}
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			m.p = newPrinter(cmd.OutOrStdout())
+			return m.run(ctx)
+		},
+	}
+	m.live.ground(cmd)
+	f := cmd.Flags()
+	f.StringSliceVar(&lines, "lines", nil, "Istio lines; empty: all that versions/ has")
+	f.StringSliceVar(&kubernetes, "kubernetes", nil, "further Kubernetes versions for the default line; empty: all that images/ has")
+	f.StringSliceVar(&envoy, "envoy", nil, "further Envoy versions for the default line; empty: all of versions/envoy.txt")
+	f.StringVar(&m.table, "table", "", "write the table into this file")
+	return cmd
+}
+
+func (m *matrixRunner) run(ctx context.Context) error {
+	code := exitOK
+	for i := range m.rows {
+		r := &m.rows[i]
+		if kept := m.kept(r.Combination); kept != nil {
+			m.p.printf("%s: judged already (%s)", r.Combination, kept.Run.ID)
+			r.Verdict, r.Failure = kept, ""
+			continue
+		}
+	}
+	for i := range m.rows {
+		r := &m.rows[i]
+		if r.Verdict == nil {
+			m.p.printf("%s …", r.Combination)
+			m.judge(ctx, r)
+			if err := m.write(); err != nil {
+				return err
+			}
+			if ctx.Err() != nil {
+				return &exitError{exitInterrupted, errors.New("interrupted; run the same command again to go on")}
+			}
+		}
+		code = worse(code, r)
+	}
+	if err := m.write(); err != nil {
+		return err
+	}
+	for _, r := range m.rows {
+		m.p.printf("%s: %s", r.Combination, r.Outcome())
+	}
+	if code != exitOK {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+// worse is the exit code after another row: what did not come up counts most, then
+// what differs.
+func worse(code int, r *matrix.Row) int {
+	is := exitEnvironment
+	if r.Verdict != nil {
+		is = r.Verdict.ExitCode
+	}
+	for _, c := range []int{exitEnvironment, exitDifferent, 4} {
+		if is == c || code == c {
+			return c
+		}
+	}
+	return code
+}
+
+// folder is where a combination's runs are kept.
+func (m *matrixRunner) folder(c matrix.Combination) string {
+	return filepath.Join(m.out, fmt.Sprintf("istio-%s-kubernetes-%s-envoy-%s", c.Istio, c.Kubernetes, c.Envoy))
+}
+
+// kept is the verdict of a run of the combination that has been judged by these rules;
+// nil if there is none.
+func (m *matrixRunner) kept(c matrix.Combination) *verdict.Verdict {
+	raw, err := os.ReadFile(filepath.Join(m.folder(c), "latest", verdict.VerdictFile))
+	if err != nil {
+		return nil
+	}
+	v, err := verdict.Decode(raw)
+	if err != nil || v.Run.Rules != twohop.Rules() || len(v.Claims) != len(claim.All()) ||
+		!slices.Contains([]verdict.Outcome{verdict.Green, verdict.Different, verdict.Inconclusive}, v.Result) {
+		return nil
+	}
+	return v
+}
+
+// judge makes a run on a cluster of its own.
+func (m *matrixRunner) judge(ctx context.Context, r *matrix.Row) {
+	l := m.live
+	l.istio, l.kubernetes, l.envoy = r.Istio, r.Kubernetes, r.Envoy
+	err := l.chooseLabs(autoLabs, len(claim.All()))
+	run := &runner{live: &l, selection: claim.All(), claims: "all", p: m.p}
+	if err == nil {
+		err = run.run(ctx, m.folder(r.Combination))
+	}
+	if r.Verdict = m.kept(r.Combination); r.Verdict != nil {
+		r.Failure = ""
+		return
+	}
+	r.Failure = "the run did not come to an end"
+	if run.folder != nil {
+		if v, readErr := run.folder.Verdict(); readErr == nil && v.Message != "" {
+			r.Failure = v.Message
+			return
+		}
+	}
+	if err != nil {
+		r.Failure = oneLine(err)
+	}
+}
+
+// write writes the table and the page anew.
+func (m *matrixRunner) write() error {
+	var page bytes.Buffer
+	if err := matrix.HTML(&page, m.rows); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(m.out, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(m.out, "matrix.html"), page.Bytes(), 0o644); err != nil || m.table == "" {
+		return err
+	}
+	var table bytes.Buffer
+	if err := matrix.Markdown(&table, m.rows, "Machine: "+machine()+"."); err != nil {
+		return err
+	}
+	return os.WriteFile(m.table, table.Bytes(), 0o644)
+}

@@ -1,0 +1,246 @@
+// Package given compares what two proxies were given: their clusters, listeners and
+// routes, the names of their secrets, and their bootstrap, field by field and without
+// what differs between any two runs. It knows the JSON of Envoy's config_dump and
+// istiod's habits of naming; it judges nothing, and must not import a room that does.
+package given
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Config is what a proxy was given: values by field. A field is a resource and a path
+// in it, such as "cluster outbound|443||api.partner.example.com: connect_timeout".
+type Config map[string]string
+
+// Parse reads a config_dump. What it does not know the sort of is an error: it could
+// not be told what is missing.
+func Parse(dump []byte) (Config, error) {
+	var d struct{ Configs []map[string]any }
+	if err := json.Unmarshal(dump, &d); err != nil {
+		return nil, fmt.Errorf("config_dump: %w", err)
+	}
+	c := Config{}
+	seen := map[string]bool{}
+	for _, section := range d.Configs {
+		url, _ := section["@type"].(string)
+		sort := url[strings.LastIndex(url, ".")+1:]
+		seen[sort] = true
+		switch sort {
+		case "BootstrapConfigDump":
+			c.bootstrap(section)
+		case "ClustersConfigDump":
+			c.resources("cluster", section, "cluster")
+		case "ListenersConfigDump":
+			c.resources("listener", section, "listener")
+		case "RoutesConfigDump":
+			c.resources("route configuration", section, "route_config")
+		case "SecretsConfigDump":
+			c.secrets(section)
+		case "ScopedRoutesConfigDump", "EndpointsConfigDump", "EcdsConfigDump":
+			// istiod gives none of the first and the third, and the second are addresses.
+		default:
+			return nil, fmt.Errorf("config_dump: a section of an unknown sort, %q", url)
+		}
+	}
+	for _, sort := range []string{"BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump"} {
+		if !seen[sort] {
+			return nil, fmt.Errorf("config_dump: there is no %s", sort)
+		}
+	}
+	return c, nil
+}
+
+// bootstrap adds how the proxy was started. Its node says who it is, and its resources
+// are among the static ones.
+func (c Config) bootstrap(section map[string]any) {
+	b, _ := section["bootstrap"].(map[string]any)
+	for _, key := range slices.Sorted(maps.Keys(b)) {
+		if key != "node" && key != "static_resources" {
+			c.add("bootstrap: "+key, b[key])
+		}
+	}
+}
+
+// resources adds the resources of a section: all objects under a key.
+func (c Config) resources(sort string, section map[string]any, key string) {
+	var found []map[string]any
+	var collect func(any)
+	collect = func(v any) {
+		switch v := v.(type) {
+		case []any:
+			for _, e := range v {
+				collect(e)
+			}
+		case map[string]any:
+			if r, ok := v[key].(map[string]any); ok {
+				found = append(found, r)
+				return
+			}
+			for _, k := range slices.Sorted(maps.Keys(v)) {
+				collect(v[k])
+			}
+		}
+	}
+	collect(section)
+	names := map[string]int{}
+	for _, r := range found {
+		if ours(r) {
+			continue
+		}
+		name := nameOf(r)
+		names[name]++
+		if n := names[name]; n > 1 {
+			name += " (" + strconv.Itoa(n) + ")"
+		}
+		delete(r, "name")
+		c.add(sort+" "+name+": ", r)
+	}
+}
+
+// secrets adds the names of secrets.
+func (c Config) secrets(section map[string]any) {
+	for _, list := range section {
+		secrets, _ := list.([]any)
+		for _, s := range secrets {
+			if s, ok := s.(map[string]any); ok {
+				c[fmt.Sprintf("secret %v", s["name"])] = "given"
+			}
+		}
+	}
+}
+
+// sentinel is in the names of what the harness makes to learn that a push has come.
+const sentinel = "sentinel.invalid"
+
+// ours reports whether a resource, or a part of one, is about a sentinel.
+func ours(r map[string]any) bool {
+	if name, _ := r["name"].(string); strings.Contains(name, sentinel) || strings.HasSuffix(name, "_15999") || name == "15999" {
+		return true
+	}
+	domains, _ := r["domains"].([]any)
+	return slices.ContainsFunc(domains, func(d any) bool { return strings.Contains(fmt.Sprint(d), sentinel) })
+}
+
+var (
+	address = regexp.MustCompile(`\b\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}\b`)
+	atPort  = regexp.MustCompile(`^(\d+\.\d+\.\d+\.\d+)_(\d+)$`)
+	cluster = regexp.MustCompile(`outbound\|\d+\|[^"|]*\|[^"]+`)
+	pod     = regexp.MustCompile(`-[0-9a-f]{8,10}-[a-z0-9]{5}\b`)
+)
+
+// nameOf is a resource's name. A listener is named by its Service's address, which
+// another cluster has otherwise: it is called by where it leads.
+func nameOf(r map[string]any) string {
+	name, _ := r["name"].(string)
+	if m := atPort.FindStringSubmatch(name); m != nil && steadyAddress(m[1]) != m[1] {
+		raw, err := json.Marshal(r)
+		if to := cluster.FindString(string(raw)); err == nil && to != "" {
+			return "for " + to
+		}
+	}
+	return steady(name)
+}
+
+// steady takes out of a value what differs between any two runs.
+func steady(s string) string {
+	return pod.ReplaceAllString(address.ReplaceAllStringFunc(s, steadyAddress), "-POD")
+}
+
+// steadyAddress keeps addresses that are the same everywhere.
+func steadyAddress(ip string) string {
+	for _, fixed := range []string{"0.0.0.0", "127.", "240.240.", "169.254.", "255.", "1.", "2."} {
+		if strings.HasPrefix(ip, fixed) {
+			return ip
+		}
+	}
+	return "IP"
+}
+
+// add adds a value with all that is under it.
+func (c Config) add(path string, value any) {
+	switch v := value.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			c.add(under(path, key), v[key])
+		}
+		if len(v) == 0 {
+			c[path] = "{}"
+		}
+	case []any:
+		c.list(path, v)
+	case string:
+		c[path] = steady(v)
+	default:
+		raw, err := json.Marshal(v)
+		if err != nil {
+			raw = fmt.Append(nil, v)
+		}
+		c[path] = string(raw)
+	}
+}
+
+func under(path, key string) string {
+	if strings.HasSuffix(path, ": ") || strings.HasSuffix(path, "]") && key == "" {
+		return path + key
+	}
+	return path + "." + key
+}
+
+// list adds a list: of plain values as one value, of objects by their names, with the
+// order that these have, or by their places.
+func (c Config) list(path string, list []any) {
+	var plain, order []string
+	for i, e := range list {
+		r, ok := e.(map[string]any)
+		if !ok {
+			raw, err := json.Marshal(e)
+			if err != nil {
+				raw = fmt.Append(nil, e)
+			}
+			plain = append(plain, steady(strings.Trim(string(raw), `"`)))
+			continue
+		}
+		if ours(r) {
+			continue
+		}
+		at := strconv.Itoa(i + 1)
+		if name, ok := r["name"].(string); ok && name != "" {
+			at = steady(name)
+			order = append(order, at)
+		}
+		c.add(path+"["+at+"]", r)
+	}
+	if len(plain) > 0 || len(list) == 0 {
+		c[path] = strings.Join(plain, ", ")
+	}
+	if len(order) > 1 {
+		c[path+" in this order"] = strings.Join(order, ", ")
+	}
+}
+
+// Change is a field that one proxy was given otherwise than another one.
+type Change struct {
+	Field string
+	// Was and Is are empty where the field is not given.
+	Was, Is string
+}
+
+// Diff lists what leads from one configuration to the other, in the order of fields.
+func Diff(from, to Config) (changes []Change) {
+	fields := maps.Clone(from)
+	maps.Copy(fields, to)
+	for _, f := range slices.Sorted(maps.Keys(fields)) {
+		was, hadIt := from[f]
+		is, hasIt := to[f]
+		if was != is || hadIt != hasIt {
+			changes = append(changes, Change{f, was, is})
+		}
+	}
+	return changes
+}

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants matrix bench bad-days test record reproduce nightly new-claim docs build images up down clean help
+.PHONY: e2e e2e-all mutants matrix pins bench bad-days test record reproduce nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -39,7 +39,10 @@ record: ## pack finished runs (WHOLE=out/… RUN=out/… OTHER=out/…) into the
 	@go run ./$(MUTATION)/find $(MUTATION)/testdata/whole.tgz $(MUTATION)/testdata/reads.json.gz
 
 matrix: build ## judge every claim on each combination of versions, write docs/versions.md and out/matrix/matrix.html
-	@bin/twohop matrix --table docs/versions.md
+	@bin/twohop matrix --table docs/versions.md --record versions
+
+pins: ## ask whether all that the source lane pins is still served
+	@scripts/pins.sh
 
 bench: build ## time each phase of a run (COLD=1: also with nothing built)
 	@bin/twohop bench

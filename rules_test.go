@@ -67,7 +67,7 @@ var reads = []string{
 	"fixtures", "partner-nginx", "suites",
 	"internal/analysis", "internal/check", "internal/claim", "internal/envoy", "internal/experiment", "internal/given", "internal/manifest", "internal/matrix",
 	"internal/attest", "internal/observe", "internal/observe/recorded", "internal/probe", "internal/replay", "internal/replay/mutation", "internal/replay/recording",
-	"internal/sockets", "internal/subject", "internal/verdict",
+	"internal/sockets", "internal/subject", "internal/upgrade", "internal/verdict", "versions",
 }
 
 func TestNoReadingRoomDependsOnAWritingOne(t *testing.T) {

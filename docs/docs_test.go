@@ -72,7 +72,7 @@ var floors = []struct {
 	rooms []string
 }{
 	{"around the house", []string{"", "cmd/twohop", "scripts/newclaim", "internal/runconfig"}},
-	{"judges", []string{"suites", "internal/experiment", "internal/check", "internal/replay", "internal/verdict", "internal/claim", "internal/attest", "internal/matrix", "internal/given"}},
+	{"judges", []string{"suites", "internal/experiment", "internal/check", "internal/replay", "internal/verdict", "internal/claim", "internal/attest", "internal/matrix", "internal/given", "internal/upgrade", "versions"}},
 	{"reads", []string{"internal/observe", "internal/observe/live", "internal/observe/recorded", "internal/probe", "internal/kube"}},
 	{"parses", []string{"internal/envoy", "internal/sockets", "internal/analysis"}},
 	{"subject", []string{"internal/manifest", "internal/subject", "fixtures", "partner-nginx"}},

@@ -14,10 +14,10 @@ Exit codes: 0, 2 usage.
 EOF
 }
 
-# 1.30 is the line that the guide was verified with. It supports Kubernetes 1.32
+# The newest patches that were seen. 1.30 is the line that the guide was verified with. It supports Kubernetes 1.32
 # to 1.36, and these are the oldest and the newest node image within that range
 # that kind v0.33.0 was published with: their digests are pinned.
-istio=(1.30.0 1.31.1)
+istio=(1.30.8 1.31.4)
 kubernetes=(v1.34.11 v1.36.4)
 
 case ${1-} in

@@ -15,6 +15,7 @@ import (
 	"twohop/internal/claim"
 	"twohop/internal/images"
 	"twohop/internal/matrix"
+	"twohop/internal/upgrade"
 	"twohop/internal/verdict"
 )
 
@@ -23,8 +24,10 @@ type matrixRunner struct {
 	live  live
 	out   string
 	table string // docs/versions.md
-	p     *printer
-	rows  []matrix.Row
+	// record is where recordings of the lines go.
+	record string
+	p      *printer
+	rows   []matrix.Row
 }
 
 func newMatrixCmd() *cobra.Command {
@@ -77,6 +80,7 @@ come up, 4 inconclusive, 130 interrupted.`,
 	f.StringSliceVar(&kubernetes, "kubernetes", nil, "further Kubernetes versions for the default line; empty: all that images/ has")
 	f.StringSliceVar(&envoy, "envoy", nil, "further Envoy versions for the default line; empty: all of versions/envoy.txt")
 	f.StringVar(&m.table, "table", "", "write the table into this file")
+	f.StringVar(&m.record, "record", "", "write a recording of each line into this folder, for \"twohop diff --from\"")
 	return cmd
 }
 
@@ -105,6 +109,9 @@ func (m *matrixRunner) run(ctx context.Context) error {
 		code = worse(code, r)
 	}
 	if err := m.write(); err != nil {
+		return err
+	}
+	if err := m.recordLines(); err != nil {
 		return err
 	}
 	for _, r := range m.rows {
@@ -174,6 +181,38 @@ func (m *matrixRunner) judge(ctx context.Context, r *matrix.Row) {
 	if err != nil {
 		r.Failure = oneLine(err)
 	}
+}
+
+// recordLines writes a recording of each line's own combination: the first one that
+// has the line.
+func (m *matrixRunner) recordLines() error {
+	if m.record == "" {
+		return nil
+	}
+	done := map[string]bool{}
+	for _, r := range m.rows {
+		if done[r.Istio] || r.Verdict == nil {
+			continue
+		}
+		done[r.Istio] = true
+		files, err := verdict.OpenRun(filepath.Join(m.folder(r.Combination), "latest"))
+		if err != nil {
+			return err
+		}
+		recording, err := upgrade.Record(files)
+		_ = files.Close() // it was only read
+		if err != nil {
+			return err
+		}
+		packed, err := recording.Pack()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(m.record, r.Istio+".json.gz"), packed, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // write writes the table and the page anew.

@@ -244,3 +244,80 @@ func Diff(from, to Config) (changes []Change) {
 	}
 	return changes
 }
+
+// Group is the same change in several resources of a proxy.
+type Group struct {
+	Kind      string // cluster, listener, route configuration, secret, bootstrap
+	Path      string // within the resource; empty for all of it
+	Was, Is   string
+	Resources []string
+}
+
+// Grouped puts together what changed in the same way. A resource that only one side has
+// is one change, not one for each of its fields.
+func Grouped(from, to Config) []Group {
+	whole := map[string]bool{}
+	had, has := names(from), names(to)
+	for name := range had {
+		whole[name] = !has[name]
+	}
+	for name := range has {
+		whole[name] = whole[name] || !had[name]
+	}
+	var groups []Group
+	at := map[[4]string]int{}
+	seen := map[string]bool{}
+	for _, c := range Diff(from, to) {
+		resource, path := split(c.Field)
+		kind, name := kindOf(resource)
+		if whole[resource] {
+			if seen[resource] {
+				continue
+			}
+			seen[resource] = true
+			path, c.Was, c.Is = "", present(had[resource]), present(has[resource])
+		}
+		key := [4]string{kind, path, c.Was, c.Is}
+		i, ok := at[key]
+		if !ok {
+			i = len(groups)
+			at[key] = i
+			groups = append(groups, Group{Kind: kind, Path: path, Was: c.Was, Is: c.Is})
+		}
+		if name != "" {
+			groups[i].Resources = append(groups[i].Resources, name)
+		}
+	}
+	return groups
+}
+
+func present(there bool) string {
+	if there {
+		return "given"
+	}
+	return ""
+}
+
+func names(c Config) map[string]bool {
+	all := map[string]bool{}
+	for field := range c {
+		resource, _ := split(field)
+		all[resource] = true
+	}
+	return all
+}
+
+// split tells a field's resource from the path in it.
+func split(field string) (resource, path string) {
+	resource, path, _ = strings.Cut(field, ": ")
+	return resource, path
+}
+
+func kindOf(resource string) (kind, name string) {
+	for _, kind := range []string{"cluster", "listener", "route configuration", "secret"} {
+		if name, ok := strings.CutPrefix(resource, kind+" "); ok {
+			return kind, name
+		}
+	}
+	return resource, ""
+}

@@ -72,3 +72,18 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestGrouped(t *testing.T) {
+	from := Config{"cluster a: x": "1", "cluster b: x": "1", "cluster b: y": "1", "cluster old: x": "1", "cluster old: y": "1", "bootstrap: z": "1", "secret default": "given"}
+	to := Config{"cluster a: x": "2", "cluster b: x": "2", "cluster b: y": "1", "listener new: x": "1", "listener new: y": "2", "bootstrap: z": "2", "secret default": "given", "secret ROOTCA": "given"}
+	want := []Group{
+		{Kind: "bootstrap", Path: "z", Was: "1", Is: "2"},
+		{Kind: "cluster", Path: "x", Was: "1", Is: "2", Resources: []string{"a", "b"}},
+		{Kind: "cluster", Was: "given", Resources: []string{"old"}},
+		{Kind: "listener", Is: "given", Resources: []string{"new"}},
+		{Kind: "secret", Is: "given", Resources: []string{"ROOTCA"}},
+	}
+	if diff := cmp.Diff(want, Grouped(from, to)); diff != "" {
+		t.Error(diff)
+	}
+}

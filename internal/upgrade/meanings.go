@@ -1,0 +1,3 @@
+package upgrade
+
+var meanings []meaning

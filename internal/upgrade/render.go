@@ -1,0 +1,183 @@
+package upgrade
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"twohop/internal/verdict"
+)
+
+// WriteJSON writes the answer for programs.
+func (a Answer) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(a)
+}
+
+// Summary is the answer in one sentence.
+func (a Answer) Summary() string {
+	fields := 0
+	for _, p := range a.Given {
+		fields += len(p.Changes)
+	}
+	return fmt.Sprintf("From Istio %s to %s: of %d claims, %s; %s; in what the proxies are given there %s.", a.From.Istio, a.To.Istio, a.Claims,
+		counted(len(a.Verdicts.Turned), "changes its verdict", "change their verdicts"),
+		counted(len(a.Verdicts.Moved), "of the values that were seen changes", "of the values that were seen change"), differences(fields))
+}
+
+func differences(n int) string {
+	switch n {
+	case 0:
+		return "is no difference"
+	case 1:
+		return "is 1 difference"
+	}
+	return fmt.Sprintf("are %d differences", n)
+}
+
+func counted(n int, one, more string) string {
+	switch n {
+	case 0:
+		return "none " + one
+	case 1:
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
+}
+
+// WriteMarkdown writes the answer for a ticket.
+func (a Answer) WriteMarkdown(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "## Istio %s → %s\n\n%s\n\n", a.From.Istio, a.To.Istio, a.Summary())
+	b.WriteString("| | from | to |\n|---|---|---|\n")
+	for _, row := range [][3]string{
+		{"Istio", a.From.Istio + " " + a.From.IstioRevision, a.To.Istio + " " + a.To.IstioRevision},
+		{"Kubernetes", a.From.Kubernetes, a.To.Kubernetes}, {"Envoy", a.From.Envoy, a.To.Envoy},
+		{"recorded", a.From.Start.Format("2006-01-02"), a.To.Start.Format("2006-01-02")},
+	} {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", row[0], cell(row[1]), cell(row[2]))
+	}
+	b.WriteString("\n### Verdicts that change\n\n")
+	for _, t := range a.Verdicts.Turned {
+		fmt.Fprintf(&b, "- **%s** %s → %s: %s %s\n", t.Claim, t.A, t.B, cell(t.Statement), cell(t.Reason))
+	}
+	none(&b, len(a.Verdicts.Turned))
+	b.WriteString("\n### Values that change\n\n")
+	if len(a.Verdicts.Moved) > 0 {
+		b.WriteString("| claim | where | what | from | to |\n|---|---|---|---|---|\n")
+	}
+	for _, m := range a.Verdicts.Moved {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", m.Claim, cell(m.Where), cell(m.Name), cell(m.A), cell(m.B))
+	}
+	none(&b, len(a.Verdicts.Moved))
+	for _, p := range a.Given {
+		fmt.Fprintf(&b, "\n### What the %s is given\n\n", p.Name)
+		if len(p.Changes) > 0 {
+			b.WriteString("| in | field | from | to | means |\n|---|---|---|---|---|\n")
+		}
+		for _, c := range p.Changes {
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", cell(c.in()), cell(c.field()), cell(orAbsent(c.Was)), cell(orAbsent(c.Is)), cell(c.meaning()))
+		}
+		none(&b, len(p.Changes))
+	}
+	for i, n := range a.Notes {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "> %s\n", cell(n))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func none(b *strings.Builder, n int) {
+	if n == 0 {
+		b.WriteString("None.\n")
+	}
+}
+
+// WriteText writes the answer for a terminal.
+func (a Answer) WriteText(w io.Writer, opts verdict.TextOptions) error {
+	var b bytes.Buffer
+	if err := a.Verdicts.WriteText(&b, opts); err != nil {
+		return err
+	}
+	fmt.Fprintf(&b, "\n%s\n", a.Summary())
+	for _, p := range a.Given {
+		fmt.Fprintf(&b, "\nWHAT THE %s IS GIVEN\n", strings.ToUpper(p.Name))
+		for _, c := range p.Changes {
+			fmt.Fprintf(&b, "  %s: %s\n      %s → %s\n", c.in(), c.field(), short(orAbsent(c.Was)), short(orAbsent(c.Is)))
+			if m := c.meaning(); m != "" {
+				fmt.Fprintf(&b, "      %s\n", m)
+			}
+		}
+		if len(p.Changes) == 0 {
+			b.WriteString("  nothing else than before\n")
+		}
+	}
+	for _, n := range a.Notes {
+		fmt.Fprintf(&b, "\nnote: %s\n", n)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// in names the resources: all by name if they are few.
+func (c Change) in() string {
+	const few = 2
+	switch n := len(c.Resources); {
+	case n == 0:
+		return c.Kind
+	case n <= few:
+		return c.Kind + " " + strings.Join(c.Resources, ", ")
+	default:
+		return fmt.Sprintf("%d %ss, %s and others", n, c.Kind, c.Resources[0])
+	}
+}
+
+func (c Change) field() string {
+	if c.Path == "" {
+		return "all of it"
+	}
+	return c.Path
+}
+
+func (c Change) meaning() string {
+	if c.Meaning == "" {
+		return ""
+	}
+	text := c.Meaning
+	var ids []string
+	for _, id := range c.Claims {
+		ids = append(ids, string(id))
+	}
+	if len(ids) > 0 {
+		text += " (" + strings.Join(ids, ", ") + ")"
+	}
+	return text
+}
+
+func orAbsent(s string) string {
+	if s == "" {
+		return "(absent)"
+	}
+	return s
+}
+
+// short cuts what a terminal cannot show.
+func short(s string) string {
+	const most = 160
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}
+
+// cell makes a text fit a cell of a Markdown table.
+func cell(s string) string {
+	return strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;", "*", `\*`).Replace(s)
+}

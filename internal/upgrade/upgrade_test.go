@@ -1,0 +1,111 @@
+package upgrade
+
+import (
+	"bytes"
+	"io/fs"
+	"regexp"
+	"strings"
+	"testing"
+
+	"twohop"
+	"twohop/internal/claim"
+	"twohop/internal/given"
+	"twohop/internal/verdict"
+	"twohop/versions"
+)
+
+func sample(istio, seen string, proxy given.Config) *Recording {
+	r := &Recording{Proxies: map[string]given.Config{"sidecar": proxy, "gateway": {"secret default": "given"}}}
+	r.Verdict.Run.ID, r.Verdict.Run.Istio, r.Verdict.Run.Rules = istio, istio, "rules of "+istio
+	r.Verdict.Run.Notes = []string{"the proxies run upstream Envoy, without Istio's own filters"}
+	r.Verdict.Claims = []verdict.Result{{ID: "G1", Statement: "It holds.", Verdict: claim.Supported, Expected: claim.Supported,
+		Finding: verdict.Finding{Claim: "G1", Check: &verdict.Trial{Facts: []verdict.Fact{{Name: "TLS", Seen: seen, OK: true}}}}}}
+	return r
+}
+
+func TestCompare(t *testing.T) {
+	saved := meanings
+	t.Cleanup(func() { meanings = saved })
+	meanings = []meaning{{regexp.MustCompile(`^cluster: connect_timeout$`), "how long a connection may take", []claim.ID{"G1"}}}
+	from := sample("1.30", "TLSv1.2", given.Config{"cluster a: connect_timeout": "10s", "cluster b: connect_timeout": "10s", "cluster c: connect_timeout": "10s", "cluster a: lb": "x"})
+	to := sample("1.31", "TLSv1.3", given.Config{"cluster a: connect_timeout": "5s", "cluster b: connect_timeout": "5s", "cluster c: connect_timeout": "5s", "cluster a: lb": "x"})
+	a := Compare(from, to)
+	var md, text, j bytes.Buffer
+	for _, err := range []error{a.WriteMarkdown(&md), a.WriteText(&text, verdict.TextOptions{}), a.WriteJSON(&j)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []string{
+		"From Istio 1.30 to 1.31: of 1 claims, none changes its verdict; 1 of the values that were seen changes; in what the proxies are given there is 1 difference.",
+		"| G1 | check | TLS | TLSv1.2 | TLSv1.3 |",
+		"| 3 clusters, a and others | connect_timeout | 10s | 5s | how long a connection may take (G1) |",
+		"### What the gateway is given\n\nNone.",
+		"different rules", "upstream Envoy",
+	} {
+		if !strings.Contains(md.String(), want) {
+			t.Errorf("the Markdown lacks %q:\n%s", want, md.String())
+		}
+	}
+	if !strings.Contains(text.String(), "3 clusters, a and others: connect_timeout\n      10s → 5s\n      how long") || a.Same() {
+		t.Errorf("same: %v\n%s", a.Same(), text.String())
+	}
+	if same := Compare(from, from); !same.Same() || len(same.Notes) != 1 {
+		t.Errorf("a line compared with itself: %+v", same)
+	}
+}
+
+func TestPack(t *testing.T) {
+	packed, err := sample("1.30", "x", given.Config{"a": "b"}).Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Unpack(packed)
+	if err != nil || r.Proxies["sidecar"]["a"] != "b" || r.Verdict.Claims[0].Check.Facts[0].Seen != "x" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := Unpack([]byte("x")); err == nil {
+		t.Error("no recording is read as one")
+	}
+}
+
+// What is shipped of a line is of every claim, and as the registry expects it. That it was
+// judged by other rules than today's is said, and is no failure: "make matrix" records anew.
+func TestShippedRecordings(t *testing.T) {
+	files, err := fs.Glob(versions.Recordings, "*.json.gz")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%v, %v: there are to be two lines at least", files, err)
+	}
+	for _, name := range files {
+		packed, err := versions.Recordings.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := Unpack(packed)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		line := strings.TrimSuffix(name, ".json.gz")
+		if r.Verdict.Run.Istio != line {
+			t.Errorf("%s is of Istio %s", name, r.Verdict.Run.Istio)
+		}
+		if r.Verdict.Run.Rules != twohop.Rules() {
+			t.Logf("%s is stale: it was judged by other rules (harness %s); \"make matrix\" records it anew", name, r.Verdict.Run.HarnessCommit)
+		}
+		was := map[claim.ID]claim.Verdict{}
+		for _, c := range r.Verdict.Claims {
+			was[c.ID] = c.Verdict
+		}
+		for _, c := range claim.All() {
+			if was[c.ID] != c.Expect(line) {
+				t.Errorf("%s has %s %q, and the registry expects %s: run \"make matrix\"", name, c.ID, was[c.ID], c.Expect(line))
+			}
+		}
+		for _, p := range proxies {
+			if len(r.Proxies[p.name]) < 100 {
+				t.Errorf("%s: the %s was given %d fields only", name, p.name, len(r.Proxies[p.name]))
+			}
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,13 +77,25 @@ func (s *session) source(ctx context.Context) (*Set, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	started, cpu := time.Now(), childrenCPU()
 	if err := s.buildSource(ctx, p); err != nil {
 		return nil, err
 	}
+	s.say("images: built in %s, with %d CPU seconds", time.Since(started).Round(time.Second), int((childrenCPU() - cpu).Seconds()))
 	if set.Digests, err = s.digests(ctx, p.node); err != nil {
 		return nil, err
 	}
 	return set, nil
+}
+
+// childrenCPU is what the children that have ended took of processors. What the engine
+// runs in containers is not among them.
+func childrenCPU() time.Duration {
+	var use syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &use) != nil {
+		return 0
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
 // onHost reports whether the host has the programs that it needs of a module.

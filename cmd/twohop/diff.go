@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"twohop"
 	"twohop/internal/upgrade"
 	"twohop/internal/verdict"
 	"twohop/versions"
@@ -27,8 +28,8 @@ pod names, do not count as changed. Versions and times are shown, but do not mak
 runs different.
 
 With --from and --to it compares two Istio lines instead, by the recordings that come
-with Twohop: the verdicts, the values, and all that both proxies are given for the same
-manifests. A run of the whole catalogue can stand for a line.
+with Twohop: the verdicts, the values, and every difference in both proxies'
+configuration. A run of the whole catalogue can stand for a line.
 
 Exit codes: 0 same, 1 different, 2 usage.`,
 		Example: `  twohop diff --from 1.30 --to 1.31 -o markdown
@@ -92,7 +93,7 @@ func diffLines(cmd *cobra.Command, format, from, to string) error {
 	if err != nil {
 		return err
 	}
-	answer := upgrade.Compare(a, b)
+	answer := upgrade.Compare(a, b, twohop.Rules())
 	w := cmd.OutOrStdout()
 	switch format {
 	case formatJSON:

@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"twohop"
 	"twohop/internal/claim"
 	"twohop/internal/images"
 	"twohop/internal/matrix"
@@ -39,8 +39,9 @@ func newMatrixCmd() *cobra.Command {
 		Long: `Matrix judges every claim on each Istio line with its own Kubernetes and Envoy, and on
 the default line with each further Kubernetes and each further Envoy (source lane). It
 keeps each run in the folder matrix under --out, and writes matrix.html there. A combination
-that has been judged by the same rules is not judged again, so matrix can be
-interrupted; one that does not come up is a row that says why.
+that has been judged at this commit is not judged again, so matrix can be interrupted;
+one that does not come up is a row that says why. It brings up and removes a cluster of
+its own.
 
 Exit codes: 0 all as expected, 1 a verdict differs, 2 usage, 3 a combination did not
 come up, 4 inconclusive, 130 interrupted.`,
@@ -65,6 +66,11 @@ come up, 4 inconclusive, 130 interrupted.`,
 				return err
 			}
 			m.out = filepath.Join(out, "matrix")
+			for flag, folder := range map[string]string{"table": filepath.Dir(m.table), "record": m.record} {
+				if info, err := os.Stat(folder); folder != "" && (err != nil || !info.IsDir()) {
+					return usageError("--%s: there is no folder %s", flag, folder)
+				}
+			}
 			for _, c := range combinations {
 				m.rows = append(m.rows, matrix.Row{Combination: matrix.Combination(c), Failure: "not run yet"})
 			}
@@ -75,6 +81,10 @@ come up, 4 inconclusive, 130 interrupted.`,
 		},
 	}
 	m.live.ground(cmd)
+	if err := cmd.Flags().Set("cluster", env("CLUSTER", "twohop-matrix")); err != nil {
+		panic(err) // the flag was added on the line above
+	}
+	cmd.Flag("cluster").DefValue = "twohop-matrix"
 	f := cmd.Flags()
 	f.StringSliceVar(&lines, "lines", nil, "Istio lines; empty: all that versions/ has")
 	f.StringSliceVar(&kubernetes, "kubernetes", nil, "further Kubernetes versions for the default line; empty: all that images/ has")
@@ -88,7 +98,7 @@ func (m *matrixRunner) run(ctx context.Context) error {
 	code := exitOK
 	for i := range m.rows {
 		r := &m.rows[i]
-		if kept := m.kept(r.Combination); kept != nil {
+		if kept := m.kept(r.Combination); m.stands(kept) {
 			m.p.printf("%s: judged already (%s)", r.Combination, kept.Run.ID)
 			r.Verdict, r.Failure = kept, ""
 			continue
@@ -99,7 +109,7 @@ func (m *matrixRunner) run(ctx context.Context) error {
 		if r.Verdict == nil {
 			m.p.printf("%s …", r.Combination)
 			m.judge(ctx, r)
-			if err := m.write(); err != nil {
+			if err := m.writePage(); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {
@@ -108,7 +118,9 @@ func (m *matrixRunner) run(ctx context.Context) error {
 		}
 		code = worse(code, r)
 	}
-	if err := m.write(); err != nil {
+	// The table and the recordings may be tracked files: not before the last run, whose
+	// commit would be a dirty one.
+	if err := errors.Join(m.writePage(), m.writeTable()); err != nil {
 		return err
 	}
 	if err := m.recordLines(); err != nil {
@@ -143,19 +155,26 @@ func (m *matrixRunner) folder(c matrix.Combination) string {
 	return filepath.Join(m.out, fmt.Sprintf("istio-%s-kubernetes-%s-envoy-%s", c.Istio, c.Kubernetes, c.Envoy))
 }
 
-// kept is the verdict of a run of the combination that has been judged by these rules;
-// nil if there is none.
+// kept is the verdict of the combination's last run, if that got to judge every claim.
 func (m *matrixRunner) kept(c matrix.Combination) *verdict.Verdict {
 	raw, err := os.ReadFile(filepath.Join(m.folder(c), "latest", verdict.VerdictFile))
 	if err != nil {
 		return nil
 	}
 	v, err := verdict.Decode(raw)
-	if err != nil || v.Run.Rules != twohop.Rules() || len(v.Claims) != len(claim.All()) ||
+	if err != nil || len(v.Claims) != len(claim.All()) || v.Totals.NotRun > 0 ||
 		!slices.Contains([]verdict.Outcome{verdict.Green, verdict.Different, verdict.Inconclusive}, v.Result) {
 		return nil
 	}
 	return v
+}
+
+// stands reports whether a verdict need not be made again: it is complete, and of this
+// commit, whose pins and rules are the same.
+func (m *matrixRunner) stands(v *verdict.Verdict) bool {
+	commit := sourceCommit()
+	return v != nil && v.Totals.Inconclusive == 0 && v.Run.Domain == m.live.domainOrDefault() &&
+		commit != "" && !strings.HasSuffix(commit, "-dirty") && v.Run.HarnessCommit == commit
 }
 
 // judge makes a run on a cluster of its own.
@@ -167,16 +186,16 @@ func (m *matrixRunner) judge(ctx context.Context, r *matrix.Row) {
 	if err == nil {
 		err = run.run(ctx, m.folder(r.Combination))
 	}
-	if r.Verdict = m.kept(r.Combination); r.Verdict != nil {
-		r.Failure = ""
-		return
-	}
 	r.Failure = "the run did not come to an end"
 	if run.folder != nil {
-		if v, readErr := run.folder.Verdict(); readErr == nil && v.Message != "" {
+		v, readErr := run.folder.Verdict()
+		if readErr == nil && v.Message != "" {
 			r.Failure = v.Message
-			return
 		}
+		if last := m.kept(r.Combination); readErr == nil && last != nil && last.Run.ID == v.Run.ID {
+			r.Verdict, r.Failure = last, ""
+		}
+		return
 	}
 	if err != nil {
 		r.Failure = oneLine(err)
@@ -191,10 +210,13 @@ func (m *matrixRunner) recordLines() error {
 	}
 	done := map[string]bool{}
 	for _, r := range m.rows {
-		if done[r.Istio] || r.Verdict == nil {
+		if done[r.Istio] {
 			continue
 		}
-		done[r.Istio] = true
+		if done[r.Istio] = true; r.Verdict == nil {
+			m.p.printf("no recording of Istio %s: %s", r.Istio, r.Outcome())
+			continue
+		}
 		files, err := verdict.OpenRun(filepath.Join(m.folder(r.Combination), "latest"))
 		if err != nil {
 			return err
@@ -215,8 +237,8 @@ func (m *matrixRunner) recordLines() error {
 	return nil
 }
 
-// write writes the table and the page anew.
-func (m *matrixRunner) write() error {
+// writePage writes matrix.html anew.
+func (m *matrixRunner) writePage() error {
 	var page bytes.Buffer
 	if err := matrix.HTML(&page, m.rows); err != nil {
 		return err
@@ -224,8 +246,12 @@ func (m *matrixRunner) write() error {
 	if err := os.MkdirAll(m.out, 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(m.out, "matrix.html"), page.Bytes(), 0o644); err != nil || m.table == "" {
-		return err
+	return os.WriteFile(filepath.Join(m.out, "matrix.html"), page.Bytes(), 0o644)
+}
+
+func (m *matrixRunner) writeTable() error {
+	if m.table == "" {
+		return nil
 	}
 	var table bytes.Buffer
 	if err := matrix.Markdown(&table, m.rows, "Machine: "+machine()+"."); err != nil {

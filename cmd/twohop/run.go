@@ -260,10 +260,7 @@ func (r *runner) header(eng *engine.Engine, set *images.Set) error {
 	if _, err := rand.Read(nonce); err != nil {
 		return err
 	}
-	domain := r.domain
-	if domain == "" {
-		domain = subject.Default().Domain
-	}
+	domain := r.domainOrDefault()
 	return r.folder.SetRun(func(v *verdict.Run) {
 		v.Nonce, v.Rules, v.Seed = hex.EncodeToString(nonce), twohop.Rules(), v.Start.Unix()
 		v.Lane, v.Engine, v.Cluster, v.Lab, v.Domain = set.Lane, strings.TrimSpace(eng.Name+" "+eng.Version), r.cluster, max(r.lab, 1), domain
@@ -280,6 +277,13 @@ func (r *runner) header(eng *engine.Engine, set *images.Set) error {
 			v.Notes = append(v.Notes, "pulled by tag, with a digest that is recorded and not pinned: "+strings.Join(set.ByTag, ", "))
 		}
 	})
+}
+
+func (l *live) domainOrDefault() string {
+	if l.domain == "" {
+		return subject.Default().Domain
+	}
+	return l.domain
 }
 
 // suite runs the specs in a process of their own. Specs that fail are not an

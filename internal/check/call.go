@@ -1,6 +1,7 @@
 package check
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"strconv"
@@ -240,7 +241,8 @@ func tokensOf(calls []*Call) []string {
 }
 
 func containing(text string) func([]byte) bool {
-	return func(line []byte) bool { return strings.Contains(string(line), text) }
+	part := []byte(text)
+	return func(line []byte) bool { return bytes.Contains(line, part) }
 }
 
 // Fact states a fact about the call; the evidence is all that was kept of it.

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // AccessLogFormat is the mesh's accessLogFormat, for accessLogEncoding JSON:
@@ -112,7 +113,7 @@ type AccessLog struct {
 	UpstreamLocalURISAN            string
 	UpstreamTransportFailureReason string
 
-	logged map[string]bool
+	logged map[string]json.RawMessage
 }
 
 // IsAccessLog tells an access log line from the agent's own log lines, which
@@ -172,13 +173,10 @@ func ParseAccessLog(line []byte) (AccessLog, error) {
 		UpstreamPeerSubject:              f.text("upstream_peer_subject"),
 		UpstreamLocalURISAN:              f.text("upstream_local_uri_san"),
 		UpstreamTransportFailureReason:   f.text("upstream_transport_failure_reason"),
-		logged:                           map[string]bool{},
+		logged:                           f.raw,
 	}
 	if flags := f.text("response_flags"); flags != "" {
 		l.ResponseFlags = strings.Split(flags, ",")
-	}
-	for name := range f.raw {
-		l.logged[name] = true
 	}
 	if f.err != nil {
 		return AccessLog{}, f.err
@@ -188,7 +186,10 @@ func ParseAccessLog(line []byte) (AccessLog, error) {
 
 // Logged reports whether the line's format has a field of that name at all:
 // an empty value then means "absent", otherwise "unknown".
-func (l AccessLog) Logged(field string) bool { return l.logged[field] }
+func (l AccessLog) Logged(field string) bool {
+	_, ok := l.logged[field]
+	return ok
+}
 
 // HasFlag reports whether the line carries a response flag, by short name.
 func (l AccessLog) HasFlag(flag string) bool {
@@ -260,7 +261,9 @@ func (f *fields) text(name string) string {
 		return string(raw)
 	}
 	var s string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	if !bytes.ContainsRune(raw, '\\') && utf8.Valid(raw) {
+		s = string(raw[1 : len(raw)-1]) // nothing is escaped, and it was read as JSON before
+	} else if err := json.Unmarshal(raw, &s); err != nil {
 		f.fail("field %s: %v", name, err)
 	}
 	if s == "-" {

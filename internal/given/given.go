@@ -83,11 +83,16 @@ func (c Config) resources(sort string, section map[string]any, key string) {
 				return
 			}
 			for _, k := range slices.Sorted(maps.Keys(v)) {
-				collect(v[k])
+				if k != "draining_state" { // of a listener that another one has replaced
+					collect(v[k])
+				}
 			}
 		}
 	}
 	collect(section)
+	// Envoy lists resources in any order: those that share a name, or have none, go by
+	// what they say.
+	slices.SortStableFunc(found, func(a, b map[string]any) int { return strings.Compare(text(a), text(b)) })
 	names := map[string]int{}
 	for _, r := range found {
 		if ours(r) {
@@ -139,12 +144,23 @@ var (
 func nameOf(r map[string]any) string {
 	name, _ := r["name"].(string)
 	if m := atPort.FindStringSubmatch(name); m != nil && steadyAddress(m[1]) != m[1] {
-		raw, err := json.Marshal(r)
-		if to := cluster.FindString(string(raw)); err == nil && to != "" {
+		if to := cluster.FindString(text(r)); to != "" {
 			return "for " + to
 		}
 	}
+	if name == "" {
+		return "without a name"
+	}
 	return steady(name)
+}
+
+// text is a value as JSON, without what differs between any two runs.
+func text(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return steady(string(raw))
 }
 
 // steady takes out of a value what differs between any two runs.
@@ -170,18 +186,16 @@ func (c Config) add(path string, value any) {
 			c.add(under(path, key), v[key])
 		}
 		if len(v) == 0 {
-			c[path] = "{}"
+			c[path] = empty
 		}
 	case []any:
 		c.list(path, v)
 	case string:
-		c[path] = steady(v)
-	default:
-		raw, err := json.Marshal(v)
-		if err != nil {
-			raw = fmt.Append(nil, v)
+		if c[path] = steady(v); v == "" {
+			c[path] = `""`
 		}
-		c[path] = string(raw)
+	default:
+		c[path] = text(v)
 	}
 }
 
@@ -196,28 +210,42 @@ func under(path, key string) string {
 // order that these have, or by their places.
 func (c Config) list(path string, list []any) {
 	var plain, order []string
-	for i, e := range list {
+	var objects []map[string]any
+	named := map[string]int{}
+	for _, e := range list {
 		r, ok := e.(map[string]any)
 		if !ok {
-			raw, err := json.Marshal(e)
-			if err != nil {
-				raw = fmt.Append(nil, e)
-			}
-			plain = append(plain, steady(strings.Trim(string(raw), `"`)))
+			plain = append(plain, strings.Trim(text(e), `"`))
 			continue
 		}
 		if ours(r) {
 			continue
 		}
+		objects = append(objects, r)
+		if name, ok := r["name"].(string); ok {
+			named[steady(name)]++
+		}
+	}
+	taken := map[string]int{}
+	for i, r := range objects {
 		at := strconv.Itoa(i + 1)
 		if name, ok := r["name"].(string); ok && name != "" {
 			at = steady(name)
+			if match := r["filter_chain_match"]; named[at] > 1 && match != nil {
+				at += " for " + text(match) // istiod names chains for the port, and a port has several
+			}
+			if taken[at]++; taken[at] > 1 {
+				at += " (" + strconv.Itoa(taken[at]) + ")"
+			}
 			order = append(order, at)
 		}
 		c.add(path+"["+at+"]", r)
 	}
-	if len(plain) > 0 || len(list) == 0 {
+	switch {
+	case len(plain) > 0:
 		c[path] = strings.Join(plain, ", ")
+	case len(list) == 0:
+		c[path] = "[]"
 	}
 	if len(order) > 1 {
 		c[path+" in this order"] = strings.Join(order, ", ")
@@ -238,19 +266,37 @@ func Diff(from, to Config) (changes []Change) {
 	for _, f := range slices.Sorted(maps.Keys(fields)) {
 		was, hadIt := from[f]
 		is, hasIt := to[f]
-		if was != is || hadIt != hasIt {
+		switch {
+		case was == is && hadIt == hasIt:
+		case was == empty && !hasIt && to.has(f+"."), is == empty && !hadIt && from.has(f+"."):
+			// It has got its first field, or lost its last one: that is the change.
+		default:
 			changes = append(changes, Change{f, was, is})
 		}
 	}
 	return changes
 }
 
+// empty is the value of an object without fields.
+const empty = "{}"
+
+// has reports whether there are fields below a path.
+func (c Config) has(prefix string) bool {
+	for f := range c {
+		if strings.HasPrefix(f, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // Group is the same change in several resources of a proxy.
 type Group struct {
-	Kind      string // cluster, listener, route configuration, secret, bootstrap
-	Path      string // within the resource; empty for all of it
-	Was, Is   string
-	Resources []string
+	Kind      string   `json:"kind"` // cluster, listener, route configuration, secret, bootstrap
+	Path      string   `json:"path"` // within the resource; empty for all of it
+	Was       string   `json:"was,omitempty"`
+	Is        string   `json:"is,omitempty"`
+	Resources []string `json:"resources,omitempty"`
 }
 
 // Grouped puts together what changed in the same way. A resource that only one side has

@@ -100,7 +100,12 @@ func Ensure(ctx context.Context, eng *engine.Engine, o Options) (*Set, error) {
 }
 
 func (s *session) ensure(ctx context.Context) (*Set, error) {
-	lane, why, err := chooseLane(ctx, s.o.Lane, s.o.Registry, registryAnswers)
+	wish := s.o.Lane
+	if why := s.o.onlySource(); why != "" && (wish == Auto || wish == "") {
+		s.say("images: source lane (%s)", why)
+		return s.source(ctx)
+	}
+	lane, why, err := chooseLane(ctx, wish, s.o.Registry, registryAnswers)
 	if err != nil {
 		return nil, err
 	}

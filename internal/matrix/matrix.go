@@ -43,10 +43,16 @@ func (r Row) Outcome() string {
 		return "not judged: " + strings.TrimSpace(r.Failure)
 	}
 	t := r.Verdict.Totals
-	if t.Unexpected == 0 {
-		return fmt.Sprintf("%d of %d as expected", t.Claims, t.Claims)
+	words := fmt.Sprintf("%d of %d as expected", t.Supported+t.Refuted-t.Unexpected, t.Claims)
+	for _, rest := range []struct {
+		n    int
+		what string
+	}{{t.Unexpected, "not as expected"}, {t.Inconclusive, "inconclusive"}, {t.NotRun, "not run"}} {
+		if rest.n > 0 {
+			words += fmt.Sprintf(", %d %s", rest.n, rest.what)
+		}
 	}
-	return fmt.Sprintf("%d of %d not as expected", t.Unexpected, t.Claims)
+	return words
 }
 
 // Support is what of the combination Istio does not support.
@@ -125,7 +131,7 @@ func Markdown(w io.Writer, rows []Row, machine string) error {
 The whole catalogue on each combination, source lane: Istio and Kubernetes built from their modules, upstream Envoy.
 ` + machine + `
 
-| Istio | Kubernetes | Envoy | verdicts | differs from the first row | took | run |
+| Istio | Kubernetes | Envoy | verdicts | differs from the first judged row | took | run |
 |---|---|---|---|---|---|---|
 `)
 	judged := judgedOnly(rows)
@@ -161,16 +167,19 @@ The whole catalogue on each combination, source lane: Istio and Kubernetes built
 	if !any {
 		b.WriteString("None: each claim came out the same on every combination that was judged, and as expected.\n")
 	}
-	b.WriteString("\n## Values that differ\n\nWhat the checks saw, compared with the first row. What differs between any two runs is left out.\n")
+	b.WriteString("\n## Values that differ\n\nWhat the checks saw, compared with the first row that was judged. Addresses, times, names made at random and numbers of\nconnections are left out; counts of requests under load may differ between any two runs.\n")
 	for _, r := range judged[min(1, len(judged)):] {
 		d := verdict.Diff(judged[0].Verdict, r.Verdict)
 		fmt.Fprintf(&b, "\n### %s\n\n", r.Combination)
-		if len(d.Moved)+len(d.Followed) == 0 {
+		if n := len(d.Followed); n > 0 {
+			fmt.Fprintf(&b, "%s moved within what was expected and %s not listed.\n\n", counted(n, "value"), map[bool]string{true: "is", false: "are"}[n == 1])
+		}
+		if len(d.Moved) == 0 {
 			b.WriteString("None.\n")
 			continue
 		}
 		b.WriteString("| claim | where | what | first row | here |\n|---|---|---|---|---|\n")
-		for _, m := range slices.Concat(d.Moved, d.Followed) {
+		for _, m := range d.Moved {
 			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", m.Claim, escape(m.Where), escape(m.Name), escape(m.A), escape(m.B))
 		}
 	}

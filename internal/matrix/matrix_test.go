@@ -19,9 +19,12 @@ func judged(istio string, g1 claim.Verdict, seen string) Row {
 			Check: &verdict.Trial{Facts: []verdict.Fact{{Name: "a value", Seen: seen, OK: true}}}}},
 		{ID: "G2", Statement: "Same", Expected: claim.Refuted, Verdict: claim.Refuted},
 	}
-	v.Totals = verdict.Totals{Claims: 2}
+	v.Totals = verdict.Totals{Claims: 2, Supported: 1, Refuted: 1}
 	if g1 != claim.Supported {
-		v.Result, v.Totals.Unexpected = verdict.Different, 1
+		v.Result, v.Totals.Unexpected, v.Totals.Supported, v.Totals.Refuted = verdict.Different, 1, 0, 2
+	}
+	if g1 == claim.Inconclusive {
+		v.Result, v.Totals = verdict.Inconclusive, verdict.Totals{Claims: 2, Refuted: 1, Inconclusive: 1}
 	}
 	return Row{Combination: Combination{istio, "v1.36.1", "1.39.3"}, Verdict: v}
 }
@@ -30,6 +33,7 @@ func TestMarkdownAndHTML(t *testing.T) {
 	moved := judged("1.29", claim.Refuted, "6")
 	moved.Verdict.Run.Notes = []string{"reused", "Istio 1.29 supports Kubernetes 1.31 to 1.35, and this is v1.36.1"}
 	rows := []Row{judged("1.31", claim.Supported, "5"), judged("1.30", claim.Supported, "5"), moved,
+		judged("1.28", claim.Inconclusive, "5"),
 		{Combination: Combination{"1.31", "v1.99.0", "1.39.3"}, Failure: "the node did not boot"}}
 	var md, page bytes.Buffer
 	if err := Markdown(&md, rows, "Machine: x."); err != nil {
@@ -38,7 +42,8 @@ func TestMarkdownAndHTML(t *testing.T) {
 	for _, want := range []string{
 		"| 1.31 | v1.36.1 | 1.39.3 | 2 of 2 as expected | – | 1m1s | 2026-11-28, harness abc |",
 		"| 1.30 | v1.36.1 | 1.39.3 | 2 of 2 as expected | 0 verdicts, 0 values |",
-		"| 1.29 | v1.36.1 | 1.39.3 | 1 of 2 not as expected | 1 verdict, 1 value |",
+		"| 1.29 | v1.36.1 | 1.39.3 | 1 of 2 as expected, 1 not as expected | 1 verdict, 1 value |",
+		"| 1.28 | v1.36.1 | 1.39.3 | 1 of 2 as expected, 1 inconclusive | 1 verdict, 0 values |",
 		"| 1.31 | v1.99.0 | 1.39.3 | not judged: the node did not boot |  |",
 		"Istio 1.29 · Kubernetes v1.36.1 · Envoy 1.39.3: Istio 1.29 supports Kubernetes 1.31 to 1.35, and this is v1.36.1.",
 		`- **G1** One \| two`, "refuted, not as expected: because",

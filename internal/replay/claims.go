@@ -148,7 +148,7 @@ func (c *Claim) run(s *lenient, entries map[observe.Slot]recorded.Entry) verdict
 	if err != nil {
 		return verdict.Finding{Error: err.Error()}
 	}
-	s.Entries = maps.Clone(entries)
+	s.Entries, s.Answers = maps.Clone(entries), alike
 	f := d.Run(context.Background(), experiment.Environment{
 		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editors[c.Lab], FactsOnly: true, Now: func() time.Time { return c.Start }}).Finding
 	f.Evidence = s.evidence
@@ -182,8 +182,8 @@ func (s *lenient) Begin(ctx context.Context, at observe.Slot, q observe.Question
 	if s.stop(at) {
 		return over{}
 	}
-	if e, ok := s.Entries[at]; ok && alike(e.Question, q) {
-		if e.Question, e.Meta = q.Key(), meta; e.Path == "" {
+	if e, ok := s.Entries[at]; ok {
+		if e.Meta = meta; e.Path == "" {
 			e.Meta.Name = ""
 		}
 		s.Entries[at] = e
@@ -191,13 +191,13 @@ func (s *lenient) Begin(ctx context.Context, at observe.Slot, q observe.Question
 	return s.Source.Begin(ctx, at, q, meta)
 }
 
-// alike reports whether what was asked is of the same kind as a question, and for
+// alike reports whether an entry answers a question of the same kind, and for
 // requests of the same client and as many.
-func alike(asked string, q observe.Question) bool {
+func alike(e recorded.Entry, q observe.Question) bool {
 	if r, ok := q.(observe.Requests); ok {
-		return strings.HasPrefix(asked, fmt.Sprintf("requests %s %d ", r.From, 1+len(r.Request.More)))
+		return strings.HasPrefix(e.Question, fmt.Sprintf("requests %s %d ", r.From, 1+len(r.Request.More)))
 	}
-	kind, _, _ := strings.Cut(asked, " ")
+	kind, _, _ := strings.Cut(e.Question, " ")
 	want, _, _ := strings.Cut(q.Key(), " ")
 	return kind == want
 }

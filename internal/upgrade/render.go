@@ -24,19 +24,28 @@ func (a Answer) Summary() string {
 	for _, p := range a.Given {
 		fields += len(p.Changes)
 	}
-	return fmt.Sprintf("From Istio %s to %s: of %d claims, %s; %s; in what the proxies are given there %s.", a.From.Istio, a.To.Istio, a.Claims,
-		counted(len(a.Verdicts.Turned), "changes its verdict", "change their verdicts"),
-		counted(len(a.Verdicts.Moved), "of the values that were seen changes", "of the values that were seen change"), differences(fields))
+	return fmt.Sprintf("From Istio %s to %s: of %d claims, %s; %s; the proxies' configuration differs in %s.", a.From.Istio, a.To.Istio, a.Claims,
+		counted(len(a.Verdicts.Turned), "changes its verdict", "change their verdicts"), values(len(a.Verdicts.Moved)), places(fields))
 }
 
-func differences(n int) string {
+func values(n int) string {
 	switch n {
 	case 0:
-		return "is no difference"
+		return "no value that was seen differs"
 	case 1:
-		return "is 1 difference"
+		return "1 value that was seen differs"
 	}
-	return fmt.Sprintf("are %d differences", n)
+	return fmt.Sprintf("%d values that were seen differ", n)
+}
+
+func places(n int) string {
+	switch n {
+	case 0:
+		return "no place"
+	case 1:
+		return "1 place"
+	}
+	return fmt.Sprintf("%d places", n)
 }
 
 func counted(n int, one, more string) string {
@@ -66,6 +75,18 @@ func (a Answer) WriteMarkdown(w io.Writer) error {
 		fmt.Fprintf(&b, "- **%s** %s → %s: %s %s\n", t.Claim, t.A, t.B, cell(t.Statement), cell(t.Reason))
 	}
 	none(&b, len(a.Verdicts.Turned))
+	for _, group := range []struct {
+		title string
+		turns []verdict.Turn
+	}{{"Claims that only the second has", a.Verdicts.New}, {"Claims that only the first has", a.Verdicts.Gone}} {
+		if len(group.turns) == 0 {
+			continue
+		}
+		fmt.Fprintf(&b, "\n### %s\n\n", group.title)
+		for _, t := range group.turns {
+			fmt.Fprintf(&b, "- **%s** %s%s: %s\n", t.Claim, t.A, t.B, cell(t.Statement))
+		}
+	}
 	b.WriteString("\n### Values that change\n\n")
 	if len(a.Verdicts.Moved) > 0 {
 		b.WriteString("| claim | where | what | from | to |\n|---|---|---|---|---|\n")
@@ -116,7 +137,7 @@ func (a Answer) WriteText(w io.Writer, opts verdict.TextOptions) error {
 			}
 		}
 		if len(p.Changes) == 0 {
-			b.WriteString("  nothing else than before\n")
+			b.WriteString("  no change\n")
 		}
 	}
 	for _, n := range a.Notes {

@@ -105,32 +105,33 @@ func Unpack(packed []byte) (*Recording, error) {
 
 // Answer is what changes from one recording to another.
 type Answer struct {
-	From, To verdict.Run
+	From verdict.Run `json:"from"`
+	To   verdict.Run `json:"to"`
 	// Verdicts compares what the claims came to.
-	Verdicts verdict.Difference
+	Verdicts verdict.Difference `json:"verdicts"`
 	// Claims is how many were compared.
-	Claims int
+	Claims int `json:"claims"`
 	// Given is what each proxy was given otherwise.
-	Given []Proxy
+	Given []Proxy `json:"given"`
 	// Notes say what limits the comparison.
-	Notes []string
+	Notes []string `json:"notes"`
 }
 
 // Proxy is what one of the two was given otherwise.
 type Proxy struct {
-	Name    string
-	Changes []Change
+	Name    string   `json:"name"`
+	Changes []Change `json:"changes"`
 }
 
 // Change is a group of equal changes, with what the catalogue knows of it.
 type Change struct {
 	given.Group
-	Meaning string
-	Claims  []claim.ID
+	Meaning string     `json:"meaning,omitempty"`
+	Claims  []claim.ID `json:"claims,omitempty"`
 }
 
-// Compare compares two recordings.
-func Compare(from, to *Recording) Answer {
+// Compare compares two recordings. rules are today's: an older recording is said to be so.
+func Compare(from, to *Recording, rules string) Answer {
 	a := Answer{From: from.Verdict.Run, To: to.Verdict.Run, Claims: len(to.Verdict.Claims), Verdicts: verdict.Diff(&from.Verdict, &to.Verdict)}
 	for _, p := range proxies {
 		was, is := from.Proxies[p.name], to.Proxies[p.name]
@@ -140,8 +141,10 @@ func Compare(from, to *Recording) Answer {
 		}
 		a.Given = append(a.Given, found)
 	}
-	if from.Verdict.Run.Rules != to.Verdict.Run.Rules {
-		a.Notes = append(a.Notes, fmt.Sprintf("The two were judged by different rules (harness %s and %s), so a verdict may differ for that.", from.Verdict.Run.HarnessCommit, to.Verdict.Run.HarnessCommit))
+	for _, r := range []verdict.Run{a.From, a.To} {
+		if r.Rules != rules {
+			a.Notes = append(a.Notes, fmt.Sprintf("The recording of Istio %s was judged by other rules than this program's (harness %s): if a verdict differs, it may be for that. \"make matrix\" records it anew.", r.Istio, r.HarnessCommit))
+		}
 	}
 	for _, r := range []verdict.Run{a.From, a.To} {
 		for _, n := range r.Notes {

@@ -149,7 +149,7 @@ func (d *Difference) facts(id claim.ID, where string, a, b []Fact) {
 		switch {
 		case !ok:
 			d.Moved = append(d.Moved, Move{id, where, fa.Name, fa.Seen, absent})
-		case alike(fa.Seen, fb.Seen):
+		case alike(fa.Seen, fb.Seen), fa.OK == fb.OK && sameConnection(fa.Name, fa.Seen, fb.Seen):
 		case fa.OK == fb.OK && fa.Expected == fb.Expected && isBound(fa.Expected):
 		case fa.OK == fb.OK && follows(fa, fb.Fact):
 			d.Followed = append(d.Followed, Move{id, where, fa.Name, fa.Seen, fb.Seen})

@@ -32,6 +32,10 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		{"5F3A9C0011AB", "0D22FE91CC34", true},
 		{"serial 1A2B3C4D5E6F708192A3B4C5D6E7F8091A2B3C4D", "serial 0000000000AAAAAAAAAABBBBBBBBBBCCCCCCCCCC", true},
 		{"gateway-6f7c9d8b5c-x2x4z holds it", "gateway-5b6c7d8f9d-b4b6w holds it", true},
+		{"/probe/tf9a1bd22ef520937", "/probe/t7061a9c90a6e1563", true},
+		{"kubernetes://elsewhere-6502271251bf", "kubernetes://elsewhere-c4ae95cfce07", true},
+		{"SNI xapi.partner-2.example.com", "SNI xapi.partner.example.com", true},
+		{`"host":"api.partner-…`, `"host":"api.partner.e…`, true},
 		{"/probe/t0a1b2c3d4e5f", "/probe/tffffffffffff", true},
 		{"at 2026-11-23T16:30:00Z", "at 2026-11-24T02:00:00.123Z", true},
 		{"uid 0f8fad5b-d9cb-469f-a165-70867728950e", "uid 7c9e6679-7425-40de-944b-e07fc1f90ae7", true},
@@ -48,6 +52,8 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		{"TLSv1.2", "TLSv1.3", false},
 		{"ECDHE-RSA-AES256-GCM-SHA384", "TLS_AES_256_GCM_SHA384", false},
 		{"3s", "10s", false},
+		{"12345678", "87654321", false},
+		{"deadbeef", "feedface", false}, // words, for all one can tell
 	} {
 		with := func(seen string) *Verdict {
 			r := base
@@ -58,6 +64,20 @@ func TestDiffIgnoresWhatDiffersAnyway(t *testing.T) {
 		if d.Same != tt.same {
 			t.Errorf("%q and %q: same = %v", tt.a, tt.b, d.Same)
 		}
+	}
+}
+
+func TestDiffIgnoresConnectionNumbers(t *testing.T) {
+	with := func(name, seen string) *Verdict {
+		return &Verdict{Claims: []Result{{ID: "X1", Finding: Finding{Claim: "X1", Check: &Trial{Facts: []Fact{{Name: name, Expected: "e", Seen: seen}}}}}}}
+	}
+	for name, same := range map[string]bool{"before: the gateway's connection": true, "second call: gateway's connection, that of the first": true, "the partner's number of connections": false} {
+		if d := Diff(with(name, "66"), with(name, "63")); d.Same != same {
+			t.Errorf("%s: same = %v", name, d.Same)
+		}
+	}
+	if d := Diff(with("the gateway's connection", "66"), with("the gateway's connection", "none")); d.Same {
+		t.Error("no connection is the same as one")
 	}
 }
 

@@ -35,6 +35,9 @@ type Source struct {
 	// Logs by their path in the run's folder.
 	Logs map[string]*observe.LogFile
 
+	// Answers says what is the answer to a question; nil: what answers the very same.
+	Answers func(e Entry, q observe.Question) bool
+
 	// Listens is set while the gateway cannot be without a listener: then its log
 	// is read up to a line that was caused later, or it is not read.
 	Listens bool
@@ -77,7 +80,7 @@ func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, m
 		return answered{err: &MismatchError{fmt.Sprintf("the recording has no observation %s (%s)", at, q.Key())}}
 	case s.asked[at]:
 		return answered{err: &MismatchError{fmt.Sprintf("observation %s is asked for twice", at)}}
-	case e.Question != q.Key():
+	case !s.answers(e, q):
 		return answered{err: &MismatchError{fmt.Sprintf("observation %s answers %q, and %q is asked", at, e.Question, q.Key())}}
 	}
 	s.asked[at] = true
@@ -96,6 +99,13 @@ func (s *Source) Begin(_ context.Context, at observe.Slot, q observe.Question, m
 		return &requests{answered: answer, source: s, at: at}
 	}
 	return answer
+}
+
+func (s *Source) answers(e Entry, q observe.Question) bool {
+	if s.Answers != nil {
+		return s.Answers(e, q)
+	}
+	return e.Question == q.Key()
 }
 
 // requests are over when their answer is asked for.

@@ -18,7 +18,7 @@ var meanings = []meaning{
 	// default; cluster_traffic_policy.go sets the threshold where it holds. In 1.30 it was
 	// set only with PILOT_SEND_UNHEALTHY_ENDPOINTS, or for a Service with trafficDistribution.
 	about(`^cluster: common_lb_config(\.healthy_panic_threshold)?$`,
-		"In 1.31, istiod also sends endpoints that are not ready, and takes the panic threshold away ({} is 0 %), unless outlierDetection sets minHealthPercent. "+
+		"In 1.31, istiod also sends endpoints that are not ready, and takes the panic threshold away ({} is 0 %); where a rule has outlierDetection, both lines set it from minHealthPercent. "+
 			"If fewer than half of a Service's endpoints are healthy, the proxy uses the healthy ones only; in 1.30 it uses all of them. "+
 			"With none left, a call ends with 503 UH. PILOT_AUTO_SEND_UNHEALTHY_ENDPOINTS=false on istiod brings the old way back."),
 

@@ -1,11 +1,13 @@
 package upgrade
 
 import (
-	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"twohop/internal/verdict"
 )
@@ -87,7 +89,7 @@ func (a Answer) WriteMarkdown(w io.Writer) error {
 			fmt.Fprintf(&b, "- **%s** %s%s: %s\n", t.Claim, t.A, t.B, cell(t.Statement))
 		}
 	}
-	b.WriteString("\n### Values that change\n\n")
+	b.WriteString("\n### Values that differ\n\n")
 	if len(a.Verdicts.Moved) > 0 {
 		b.WriteString("| claim | where | what | from | to |\n|---|---|---|---|---|\n")
 	}
@@ -96,7 +98,7 @@ func (a Answer) WriteMarkdown(w io.Writer) error {
 	}
 	none(&b, len(a.Verdicts.Moved))
 	for _, p := range a.Given {
-		fmt.Fprintf(&b, "\n### What the %s is given\n\n", p.Name)
+		fmt.Fprintf(&b, "\n### The configuration of the %s\n\n", p.Name)
 		if len(p.Changes) > 0 {
 			b.WriteString("| in | field | from | to | means |\n|---|---|---|---|---|\n")
 		}
@@ -123,28 +125,81 @@ func none(b *strings.Builder, n int) {
 
 // WriteText writes the answer for a terminal.
 func (a Answer) WriteText(w io.Writer, opts verdict.TextOptions) error {
-	var b bytes.Buffer
-	if err := a.Verdicts.WriteText(&b, opts); err != nil {
-		return err
-	}
-	fmt.Fprintf(&b, "\n%s\n", a.Summary())
-	for _, p := range a.Given {
-		fmt.Fprintf(&b, "\nWHAT THE %s IS GIVEN\n", strings.ToUpper(p.Name))
-		for _, c := range p.Changes {
-			fmt.Fprintf(&b, "  %s: %s\n      %s → %s\n", c.in(), c.field(), short(orAbsent(c.Was)), short(orAbsent(c.Is)))
-			if m := c.meaning(); m != "" {
-				fmt.Fprintf(&b, "      %s\n", m)
+	var b strings.Builder
+	width := max(cmp.Or(opts.Width, 100), 80)
+	say := func(indent, text string) {
+		for i, line := range wrap(text, width-len(indent)) {
+			if i > 0 {
+				indent = strings.Repeat(" ", len(indent))
 			}
+			b.WriteString(indent + line + "\n")
+		}
+	}
+	for _, r := range []struct {
+		title string
+		run   verdict.Run
+	}{{"FROM", a.From}, {"TO  ", a.To}} {
+		say(r.title+"  ", fmt.Sprintf("Istio %s · Kubernetes %s · Envoy %s · recorded %s", r.run.Istio, r.run.Kubernetes, r.run.Envoy, r.run.Start.Format("2006-01-02")))
+	}
+	b.WriteString("\n")
+	say("", a.Summary())
+	for _, group := range []struct {
+		title string
+		turns []verdict.Turn
+	}{{"VERDICTS THAT CHANGE", a.Verdicts.Turned}, {"CLAIMS THAT ONLY THE SECOND HAS", a.Verdicts.New}, {"CLAIMS THAT ONLY THE FIRST HAS", a.Verdicts.Gone}} {
+		for i, t := range group.turns {
+			if i == 0 {
+				b.WriteString("\n" + group.title + "\n")
+			}
+			say("  ", fmt.Sprintf("%s  %s → %s: %s", t.Claim, orAbsent(string(t.A)), orAbsent(string(t.B)), t.Statement))
+			say("      ", t.Reason)
+		}
+	}
+	for i, m := range a.Verdicts.Moved {
+		if i == 0 {
+			b.WriteString("\nVALUES THAT DIFFER\n")
+		}
+		say("  ", fmt.Sprintf("%s, %s: %s", m.Claim, m.Where, m.Name))
+		say("      ", short(m.A)+" → "+short(m.B))
+	}
+	for _, p := range a.Given {
+		fmt.Fprintf(&b, "\nTHE CONFIGURATION OF THE %s\n", strings.ToUpper(p.Name))
+		for _, c := range p.Changes {
+			say("  ", c.in()+": "+c.field())
+			say("      ", short(orAbsent(c.Was))+" → "+short(orAbsent(c.Is)))
+			say("      ", c.meaning())
 		}
 		if len(p.Changes) == 0 {
 			b.WriteString("  no change\n")
 		}
 	}
-	for _, n := range a.Notes {
-		fmt.Fprintf(&b, "\nnote: %s\n", n)
+	for i, n := range a.Notes {
+		if i == 0 {
+			b.WriteString("\n")
+		}
+		say("note: ", n)
 	}
-	_, err := w.Write(b.Bytes())
+	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// wrap breaks a text into lines of a width; a word that is longer stays whole.
+func wrap(text string, width int) (lines []string) {
+	line := ""
+	for _, word := range strings.Fields(text) {
+		switch {
+		case line == "":
+			line = word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) <= width:
+			line += " " + word
+		default:
+			lines, line = append(lines, line), word
+		}
+	}
+	if line != "" {
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // in names the resources: all by name if they are few.
@@ -156,7 +211,9 @@ func (c Change) in() string {
 	case n <= few:
 		return c.Kind + " " + strings.Join(c.Resources, ", ")
 	default:
-		return fmt.Sprintf("%d %ss, %s and others", n, c.Kind, c.Resources[0])
+		// Rather one that a reader of the pattern knows.
+		first := c.Resources[max(0, slices.IndexFunc(c.Resources, func(r string) bool { return strings.Contains(r, "partner") }))]
+		return fmt.Sprintf("%d %ss, %s among them", n, c.Kind, first)
 	}
 }
 

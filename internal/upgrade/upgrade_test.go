@@ -40,15 +40,15 @@ func TestCompare(t *testing.T) {
 	for _, want := range []string{
 		"From Istio 1.30 to 1.31: of 1 claims, none changes its verdict; 1 value that was seen differs; the proxies' configuration differs in 1 place.",
 		"| G1 | check | TLS | TLSv1.2 | TLSv1.3 |",
-		"| 3 clusters, a and others | connect_timeout | 10s | 5s | how long a connection may take (G1) |",
-		"### What the gateway is given\n\nNone.",
+		"| 3 clusters, a among them | connect_timeout | 10s | 5s | how long a connection may take (G1) |",
+		"### The configuration of the gateway\n\nNone.",
 		"The recording of Istio 1.30 was judged by other rules", "upstream Envoy",
 	} {
 		if !strings.Contains(md.String(), want) {
 			t.Errorf("the Markdown lacks %q:\n%s", want, md.String())
 		}
 	}
-	if !strings.Contains(text.String(), "3 clusters, a and others: connect_timeout\n      10s → 5s\n      how long") || a.Same() {
+	if !strings.Contains(text.String(), "3 clusters, a among them: connect_timeout\n      10s → 5s\n      how long") || a.Same() {
 		t.Errorf("same: %v\n%s", a.Same(), text.String())
 	}
 	if same := Compare(from, from, "rules of 1.30"); !same.Same() || len(same.Notes) != 1 {

@@ -118,6 +118,9 @@ func (m *matrixRunner) run(ctx context.Context) error {
 		}
 		code = worse(code, r)
 	}
+	for i := range m.rows {
+		m.rows[i].Earlier = m.earlier(m.rows[i].Combination, m.rows[i].Verdict)
+	}
 	// The table and the recordings may be tracked files: not before the last run, whose
 	// commit would be a dirty one.
 	if err := errors.Join(m.writePage(), m.writeTable()); err != nil {
@@ -175,6 +178,37 @@ func (m *matrixRunner) stands(v *verdict.Verdict) bool {
 	commit := sourceCommit()
 	return v != nil && v.Totals.Inconclusive == 0 && v.Run.Domain == m.live.domainOrDefault() &&
 		commit != "" && !strings.HasSuffix(commit, "-dirty") && v.Run.HarnessCommit == commit
+}
+
+// earlier is what other runs of the combination at a verdict's commit came to, if that
+// is not the same: a run that is made again must not hide it.
+func (m *matrixRunner) earlier(c matrix.Combination, now *verdict.Verdict) (ends []string) {
+	files, err := filepath.Glob(filepath.Join(m.folder(c), "2*", verdict.VerdictFile))
+	if err != nil {
+		return nil // the pattern is a good one
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(f)
+		if err != nil {
+			continue // it was removed meanwhile
+		}
+		v, err := verdict.Decode(raw)
+		if err != nil || now == nil || v.Run.ID == now.Run.ID || v.Run.HarnessCommit != now.Run.HarnessCommit || v.Result == now.Result {
+			continue
+		}
+		end := v.Result.Words()
+		var ids []string
+		for _, r := range v.Claims {
+			if r.Verdict != r.Expected && r.Verdict != claim.NotRun {
+				ids = append(ids, fmt.Sprintf("%s %s", r.ID, r.Verdict))
+			}
+		}
+		if len(ids) > 0 {
+			end += " (" + strings.Join(ids, ", ") + ")"
+		}
+		ends = append(ends, end)
+	}
+	return ends
 }
 
 // judge makes a run on a cluster of its own.

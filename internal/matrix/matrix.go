@@ -28,6 +28,8 @@ type Row struct {
 	Combination
 	// Verdict is that of the run; nil if there is none yet.
 	Verdict *verdict.Verdict
+	// Earlier are what earlier runs at the same commit came to, if it was not the same.
+	Earlier []string
 	// Failure says why the combination did not come up, or was not judged.
 	Failure string
 }
@@ -150,6 +152,11 @@ The whole catalogue on each combination, source lane: Istio and Kubernetes built
 	for _, r := range rows {
 		if s := r.Support(); s != "" {
 			fmt.Fprintf(&b, "\n%s: %s.\n", r.Combination, escape(s))
+		}
+	}
+	for _, r := range rows {
+		for _, e := range r.Earlier {
+			fmt.Fprintf(&b, "\n%s: an earlier run at the same commit came to another end: %s.\n", r.Combination, escape(e))
 		}
 	}
 	b.WriteString("\n## Claims that differ\n\n")

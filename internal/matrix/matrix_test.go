@@ -32,7 +32,9 @@ func judged(istio string, g1 claim.Verdict, seen string) Row {
 func TestMarkdownAndHTML(t *testing.T) {
 	moved := judged("1.29", claim.Refuted, "6")
 	moved.Verdict.Run.Notes = []string{"reused", "Istio 1.29 supports Kubernetes 1.31 to 1.35, and this is v1.36.1"}
-	rows := []Row{judged("1.31", claim.Supported, "5"), judged("1.30", claim.Supported, "5"), moved,
+	again := judged("1.31", claim.Supported, "5")
+	again.Earlier = []string{"inconclusive (G1 inconclusive)"}
+	rows := []Row{again, judged("1.30", claim.Supported, "5"), moved,
 		judged("1.28", claim.Inconclusive, "5"),
 		{Combination: Combination{"1.31", "v1.99.0", "1.39.3"}, Failure: "the node did not boot"}}
 	var md, page bytes.Buffer
@@ -46,6 +48,7 @@ func TestMarkdownAndHTML(t *testing.T) {
 		"| 1.28 | v1.36.1 | 1.39.3 | 1 of 2 as expected, 1 inconclusive | 1 verdict, 0 values |",
 		"| 1.31 | v1.99.0 | 1.39.3 | not judged: the node did not boot |  |",
 		"Istio 1.29 · Kubernetes v1.36.1 · Envoy 1.39.3: Istio 1.29 supports Kubernetes 1.31 to 1.35, and this is v1.36.1.",
+		"an earlier run at the same commit came to another end: inconclusive (G1 inconclusive).",
 		`- **G1** One \| two`, "refuted, not as expected: because",
 		"### Istio 1.30 · Kubernetes v1.36.1 · Envoy 1.39.3\n\nNone.", "| G1 | check | a value | 5 | 6 |",
 	} {

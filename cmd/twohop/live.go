@@ -87,6 +87,19 @@ func (l *live) check() error {
 	return nil
 }
 
+// checkVersions refuses versions that cannot be had, before anything is begun.
+func (l *live) checkVersions() error {
+	root, err := repository()
+	if err != nil {
+		return nil // whoever needs it says so
+	}
+	err = images.Options{Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, EnvoyVersion: l.envoy}.Check(root)
+	if usage := (*engine.UsageError)(nil); errors.As(err, &usage) {
+		return &exitError{exitUsage, err}
+	}
+	return err
+}
+
 // prepare finds the engine and makes the images.
 func (l *live) prepare(ctx context.Context, p *printer, logFile string, phase func(string) func()) (*engine.Engine, *images.Set, error) {
 	done := phase("engine")
@@ -183,6 +196,11 @@ func newLiveCmd(cmd *cobra.Command, act func(*live, context.Context, *printer) e
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := l.check(); err != nil {
 			return err
+		}
+		if name := cmd.Name(); name == "up" || name == "images" {
+			if err := l.checkVersions(); err != nil {
+				return err
+			}
 		}
 		ctx, stop := interruptible(cmd.Context())
 		defer stop()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -62,7 +63,7 @@ Istio and the lab, runs the specs of the chosen claims and writes the verdict.
   IMAGES=official ISTIO_VERSION=1.30.0 twohop run`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
+			if err := cmp.Or(l.check(), l.checkVersions()); err != nil {
 				return err
 			}
 			selection, err := selectClaims(cmd, claims)

@@ -272,5 +272,19 @@ func Matrix(root string, lines, kubernetes, envoy []string) ([]Combination, erro
 	return all, nil
 }
 
+// Check refuses versions that the source lane would refuse, before anything is begun. Of
+// the official lane's it knows nothing.
+func (o Options) Check(root string) error {
+	if auto := o.Lane == Auto || o.Lane == ""; o.Lane != Source && (!auto || o.onlySource() == "") {
+		return nil
+	}
+	pins, err := ReadVersions(filepath.Join(root, "versions.env"))
+	if err != nil {
+		return err
+	}
+	_, err = combine(root, pins, o.IstioVersion, o.K8sVersion, o.EnvoyVersion)
+	return err
+}
+
 // Combination names versions of what runs together.
 type Combination struct{ Istio, Kubernetes, Envoy string }

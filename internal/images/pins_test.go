@@ -255,6 +255,20 @@ func TestOnlySource(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	root, _ := madeUp(t)
+	for o, refused := range map[[3]string]bool{
+		{Source, "1.29", ""}: true, {Auto, "1.29", ""}: true, {"", "", "9.9.9"}: true, {Source, "1.30", "1.38.3"}: false,
+		{Official, "1.29.0", ""}: false, {Auto, "1.29.0", ""}: false, {Auto, "", ""}: false,
+	} {
+		err := Options{Lane: o[0], IstioVersion: o[1], EnvoyVersion: o[2]}.Check(root)
+		var usage *engine.UsageError
+		if refused != errors.As(err, &usage) || !refused && err != nil {
+			t.Errorf("%q: %v", o, err)
+		}
+	}
+}
+
 func TestLine(t *testing.T) {
 	root := t.TempDir()
 	good := "ISTIO_REVISION=v0.0.0-20260827124520-eed52ebb66ad\nK8S_VERSION=v1.36.1\nK8S_OLDEST=1.32\nK8S_NEWEST=1.36\nENVOY_VERSION=1.39.3\nFILE_FLUSH_SINCE=1.31.0\n"

@@ -6,8 +6,8 @@ set -o nounset -o pipefail
 cd "$(dirname "$0")/.." || exit
 
 started=$(date +%s)
-# Compilers, linkers and linters are short-lived: not collecting their garbage before it
-# is a gigabyte saves a sixth of their time.
+# Compilers, linkers and linters are short-lived: they need not collect garbage before
+# they have a gigabyte of it.
 export GOGC=${GOGC:-off} GOMEMLIMIT=${GOMEMLIMIT:-1GiB}
 log=$(mktemp -t lint.XXXXXX)
 # Beforehand: tests and linters need the same packages, and would each compile them.

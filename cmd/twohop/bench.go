@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ afterwards. Installed packages stay, so the time apt takes is not measured.`,
   twohop bench --cold --kept 3`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
+			if err := cmp.Or(l.check(), l.checkVersions()); err != nil {
 				return err
 			}
 			if _, err := selectClaims(cmd, claims); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"strings"
@@ -62,15 +63,7 @@ Exit codes: 0 same, 1 different, 2 usage.`,
 				return err
 			}
 			d := verdict.Diff(a, b)
-			w := cmd.OutOrStdout()
-			switch format {
-			case formatJSON:
-				err = d.WriteJSON(w)
-			case formatMarkdown:
-				err = d.WriteMarkdown(w)
-			default:
-				err = d.WriteText(w, textOptions(w))
-			}
+			err = writeAs(format, cmd.OutOrStdout(), &d)
 			if err == nil && !d.Same {
 				err = &exitError{code: exitDifferent}
 			}
@@ -81,6 +74,21 @@ Exit codes: 0 same, 1 different, 2 usage.`,
 	cmd.Flags().StringVar(&from, "from", "", "Istio line to come from, such as 1.30, or a run of every claim")
 	cmd.Flags().StringVar(&to, "to", "", "Istio line to go to, or a run of every claim")
 	return cmd
+}
+
+// writeAs writes a comparison in a format of -o.
+func writeAs(format string, w io.Writer, what interface {
+	WriteJSON(w io.Writer) error
+	WriteMarkdown(w io.Writer) error
+	WriteText(w io.Writer, opts verdict.TextOptions) error
+}) error {
+	switch format {
+	case formatJSON:
+		return what.WriteJSON(w)
+	case formatMarkdown:
+		return what.WriteMarkdown(w)
+	}
+	return what.WriteText(w, textOptions(w))
 }
 
 // diffLines compares two lines, or runs that stand for them.
@@ -94,15 +102,7 @@ func diffLines(cmd *cobra.Command, format, from, to string) error {
 		return err
 	}
 	answer := upgrade.Compare(a, b, twohop.Rules())
-	w := cmd.OutOrStdout()
-	switch format {
-	case formatJSON:
-		err = answer.WriteJSON(w)
-	case formatMarkdown:
-		err = answer.WriteMarkdown(w)
-	default:
-		err = answer.WriteText(w, textOptions(w))
-	}
+	err = writeAs(format, cmd.OutOrStdout(), answer)
 	if err == nil && !answer.Same() {
 		err = &exitError{code: exitDifferent}
 	}

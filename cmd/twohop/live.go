@@ -44,14 +44,14 @@ func (l *live) flags(cmd *cobra.Command) {
 	f.StringVar(&l.envoy, "envoy", os.Getenv("ENVOY_VERSION"), "Envoy version, source lane only (ENVOY_VERSION)")
 	f.StringVar(&l.registry, "registry", os.Getenv("REGISTRY"), "registry to use in place of docker.io (REGISTRY)")
 	f.StringToStringVar(&l.replace, "replace-image", nil, "run another image as node, istio-hub, client or partner")
-	l.ground(cmd)
+	l.ground(cmd, "twohop")
 }
 
 // ground adds the flags that do not choose versions.
-func (l *live) ground(cmd *cobra.Command) {
+func (l *live) ground(cmd *cobra.Command, cluster string) {
 	f := cmd.Flags()
 	f.StringVar(&l.engine, "engine", os.Getenv("ENGINE"), "docker or podman; if empty, the first that answers (ENGINE)")
-	f.StringVar(&l.cluster, "cluster", env("CLUSTER", "twohop"), "name of the kind cluster and its network (CLUSTER)")
+	f.StringVar(&l.cluster, "cluster", env("CLUSTER", cluster), "name of the kind cluster and its network (CLUSTER)")
 	f.StringVar(&l.domain, "domain", os.Getenv("DOMAIN"), "istiod's --domain (DOMAIN)")
 	f.BoolVar(&l.noInstall, "no-install", os.Getenv("NO_INSTALL") == "1", "do not install packages (NO_INSTALL=1)")
 }
@@ -93,11 +93,8 @@ func (l *live) checkVersions() error {
 	if err != nil {
 		return nil // whoever needs it says so
 	}
-	err = images.Options{Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, EnvoyVersion: l.envoy}.Check(root)
-	if usage := (*engine.UsageError)(nil); errors.As(err, &usage) {
-		return &exitError{exitUsage, err}
-	}
-	return err
+	o := images.Options{Lane: l.lane, IstioVersion: l.istio, K8sVersion: l.kubernetes, EnvoyVersion: l.envoy}
+	return plainError(context.Background(), o.Check(root))
 }
 
 // prepare finds the engine and makes the images.
@@ -197,11 +194,6 @@ func newLiveCmd(cmd *cobra.Command, act func(*live, context.Context, *printer) e
 		if err := l.check(); err != nil {
 			return err
 		}
-		if name := cmd.Name(); name == "up" || name == "images" {
-			if err := l.checkVersions(); err != nil {
-				return err
-			}
-		}
 		ctx, stop := interruptible(cmd.Context())
 		defer stop()
 		return plainError(ctx, act(&l, ctx, newPrinter(cmd.OutOrStdout())))
@@ -221,6 +213,9 @@ func newUpCmd() *cobra.Command {
 }
 
 func (l *live) up(ctx context.Context, p *printer) error {
+	if err := l.checkVersions(); err != nil {
+		return err
+	}
 	l.keep = true
 	locks, err := state.HoldCluster(ctx, l.cluster, 1, p.printf)
 	if err != nil {
@@ -270,6 +265,9 @@ cluster. A later run finds them in place.`,
 }
 
 func (l *live) images(ctx context.Context, p *printer) error {
+	if err := l.checkVersions(); err != nil {
+		return err
+	}
 	locks, err := state.HoldImages(ctx, p.printf)
 	if err != nil {
 		return err

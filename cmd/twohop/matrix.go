@@ -80,11 +80,7 @@ come up, 4 inconclusive, 130 interrupted.`,
 			return m.run(ctx)
 		},
 	}
-	m.live.ground(cmd)
-	if err := cmd.Flags().Set("cluster", env("CLUSTER", "twohop-matrix")); err != nil {
-		panic(err) // the flag was added on the line above
-	}
-	cmd.Flag("cluster").DefValue = "twohop-matrix"
+	m.live.ground(cmd, "twohop-matrix")
 	f := cmd.Flags()
 	f.StringSliceVar(&lines, "lines", nil, "Istio lines; empty: all that versions/ has")
 	f.StringSliceVar(&kubernetes, "kubernetes", nil, "further Kubernetes versions for the default line; empty: all that images/ has")
@@ -101,7 +97,6 @@ func (m *matrixRunner) run(ctx context.Context) error {
 		if kept := m.kept(r.Combination); m.stands(kept) {
 			m.p.printf("%s: judged already (%s)", r.Combination, kept.Run.ID)
 			r.Verdict, r.Failure = kept, ""
-			continue
 		}
 	}
 	for i := range m.rows {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -34,7 +35,7 @@ Exit codes: 0 no survivor, 1 a survivor, 2 usage, 3 the environment failed,
   KEEP=1 twohop mutants --only "hop 1's keepalive" --claims hop1,pool`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := l.check(); err != nil {
+			if err := cmp.Or(l.check(), l.checkVersions()); err != nil {
 				return err
 			}
 			if err := l.chooseLabs(labs, len(claim.All())); err != nil {

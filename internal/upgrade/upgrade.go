@@ -1,7 +1,7 @@
 // Package upgrade answers what changes from one Istio line to another, from recordings
-// of both: which verdicts turn, which values move, and what both proxies are given
-// otherwise for the same manifests. It reads recordings, and must not import a room that
-// runs anything.
+// of both: which verdicts turn, which values move, and what differs in the configuration
+// of both proxies for the same manifests. It reads recordings, and must not import a room
+// that runs anything.
 package upgrade
 
 import (
@@ -111,13 +111,13 @@ type Answer struct {
 	Verdicts verdict.Difference `json:"verdicts"`
 	// Claims is how many were compared.
 	Claims int `json:"claims"`
-	// Given is what each proxy was given otherwise.
+	// Given is what differs in each proxy's configuration.
 	Given []Proxy `json:"given"`
 	// Notes say what limits the comparison.
 	Notes []string `json:"notes"`
 }
 
-// Proxy is what one of the two was given otherwise.
+// Proxy is what differs in the configuration of one of the two.
 type Proxy struct {
 	Name    string   `json:"name"`
 	Changes []Change `json:"changes"`

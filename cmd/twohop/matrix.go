@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -160,8 +159,7 @@ func (m *matrixRunner) kept(c matrix.Combination) *verdict.Verdict {
 		return nil
 	}
 	v, err := verdict.Decode(raw)
-	if err != nil || len(v.Claims) != len(claim.All()) || v.Totals.NotRun > 0 ||
-		!slices.Contains([]verdict.Outcome{verdict.Green, verdict.Different, verdict.Inconclusive}, v.Result) {
+	if err != nil || len(v.Claims) != len(claim.All()) || v.Totals.NotRun > 0 || !(matrix.Row{Verdict: v}).Judged() {
 		return nil
 	}
 	return v

@@ -34,14 +34,14 @@ type Row struct {
 	Failure string
 }
 
-// judged reports whether the run got to judge.
-func (r Row) judged() bool {
+// Judged reports whether the run got to judge.
+func (r Row) Judged() bool {
 	return r.Verdict != nil && slices.Contains([]verdict.Outcome{verdict.Green, verdict.Different, verdict.Inconclusive}, r.Verdict.Result)
 }
 
 // Outcome is the row's result in a few words.
 func (r Row) Outcome() string {
-	if !r.judged() {
+	if !r.Judged() {
 		return "not judged: " + strings.TrimSpace(r.Failure)
 	}
 	t := r.Verdict.Totals
@@ -72,7 +72,7 @@ func (r Row) Support() string {
 }
 
 func (r Row) took() string {
-	if !r.judged() {
+	if !r.Judged() {
 		return ""
 	}
 	return (time.Duration(r.Verdict.Run.DurationMillis) * time.Millisecond).Round(time.Second).String()
@@ -116,7 +116,7 @@ func lines(rows []Row) (all []Line) {
 
 func judgedOnly(rows []Row) (judged []Row) {
 	for _, r := range rows {
-		if r.judged() {
+		if r.Judged() {
 			judged = append(judged, r)
 		}
 	}
@@ -139,7 +139,7 @@ The whole catalogue on each combination, source lane: Istio and Kubernetes built
 	judged := judgedOnly(rows)
 	for _, r := range rows {
 		differs, run := "", ""
-		if r.judged() {
+		if r.Judged() {
 			d := verdict.Diff(judged[0].Verdict, r.Verdict)
 			differs = counted(len(d.Turned), "verdict") + ", " + counted(len(d.Moved), "value")
 			if r.Verdict == judged[0].Verdict {

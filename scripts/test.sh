@@ -26,8 +26,18 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 setsid scripts/lint.sh >"$log" 2>&1 &
 lint=$!
-# More at a time than there are cores: some tests wait for a clock.
-env --default-signal=INT setsid go test -vet=off -p $(($(nproc) + 2)) ./... &
+# More at a time than there are cores: some tests wait for a clock. The binaries are
+# kept, so that none is linked twice; two of one name cannot be, and the module's root
+# has the name of its program.
+test_all() {
+	local code=0 packages
+	mapfile -t packages < <(go list ./... | grep --line-regexp --invert-match "$(go list -m)")
+	go test -vet=off . || code=$?
+	go test -vet=off -p $(($(nproc) + 2)) -o bin/tests/ -ldflags='-s -w' "${packages[@]}" || code=$?
+	return "$code"
+}
+export -f test_all
+env --default-signal=INT setsid bash -c test_all &
 tests=$!
 
 wait "$tests"

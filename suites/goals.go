@@ -160,8 +160,7 @@ var _ = Claim("G3", func(s *Setup) Experiment[nothing] {
 		Check: func(t *T) (n nothing) {
 			hop1 := t.Cluster(t.Sidecar, t.Subject.Hop1Cluster())
 			hop2 := t.Cluster(t.Gateway, t.Subject.Hop2Cluster())
-			t.AgreesWithIstioctl(t.Sidecar, BeEmpty())
-			t.AgreesWithIstioctl(t.Gateway, BeEmpty())
+			t.AgreesWithIstioctl(BeEmpty(), t.Sidecar, t.Gateway)
 			poolIs(hop1, t.Subject.Hop1Pool)
 			poolIs(hop2, t.Subject.Hop2Pool)
 			// The same host on the other proxy is there, and has none of it.

@@ -135,9 +135,15 @@ func (t *T) ask(q observe.Question, meta observe.Meta) observe.Answer {
 	return a
 }
 
-// Ask makes an observation and returns its bytes.
-func (t *T) Ask(q observe.Question, name, kind string) []byte {
-	return t.ask(q, observe.Meta{Name: name, Kind: kind, Command: q.Key()}).Raw
+// Asking makes an observation beside others: it starts now, and the function that it
+// returns has to be called for its bytes.
+func (t *T) Asking(q observe.Question, name, kind string) func() []byte {
+	pending := t.session.Source.Begin(t.ctx, t.session.Next(), q, observe.Meta{Name: name, Kind: kind, Command: q.Key()})
+	return func() []byte {
+		a, err := pending.Answer(t.ctx)
+		t.must(err)
+		return a.Raw
+	}
 }
 
 func (t *T) askAt(q observe.Question, meta observe.Meta) (observe.Slot, observe.Answer) {

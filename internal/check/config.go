@@ -312,14 +312,28 @@ func (t *T) IstiodLog(texts ...string) (line, path string) {
 	return string(first(found)), path
 }
 
-// AgreesWithIstioctl states that the clusters read from a proxy's admin API are
+// AgreesWithIstioctl states that the clusters read from each proxy's admin API are
 // those that `istioctl proxy-config cluster -o json` prints for it, message by
 // message. istioctl prints the bootstrap's static clusters too; they are left out.
-func (t *T) AgreesWithIstioctl(p *Proxy, want types.GomegaMatcher) bool {
-	args := []string{"proxy-config", "cluster", p.Name, "--namespace", p.Namespace, "--output", "json"}
-	command := "istioctl " + strings.Join(args, " ")
-	t.Step("the same by istioctl", command)
-	theirs := t.ask(observe.Istioctl{Args: args}, observe.Meta{Name: fileOf(p.Role) + "-istioctl.json", Kind: verdict.KindClusters, Witness: witness(p.Role), Command: command})
+func (t *T) AgreesWithIstioctl(want types.GomegaMatcher, proxies ...*Proxy) bool {
+	var printed []observe.Pending // beside each other: istioctl takes a while to start
+	for _, p := range proxies {
+		args := []string{"proxy-config", "cluster", p.Name, "--namespace", p.Namespace, "--output", "json"}
+		command := "istioctl " + strings.Join(args, " ")
+		t.Step("the same by istioctl", command)
+		printed = append(printed, t.session.Source.Begin(t.ctx, t.session.Next(), observe.Istioctl{Args: args},
+			observe.Meta{Name: fileOf(p.Role) + "-istioctl.json", Kind: verdict.KindClusters, Witness: witness(p.Role), Command: command}))
+	}
+	agree := true
+	for i, p := range proxies {
+		theirs, err := printed[i].Answer(t.ctx)
+		t.must(err)
+		agree = t.agrees(p, theirs, want) && agree
+	}
+	return agree
+}
+
+func (t *T) agrees(p *Proxy, theirs observe.Answer, want types.GomegaMatcher) bool {
 	printed, err := envoy.ParseIstioctlClusters(theirs.Raw)
 	t.must(err)
 	read, ours := t.clusters(p, observe.AllClustersPath, "clusters.json")

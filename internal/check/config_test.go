@@ -83,7 +83,7 @@ func TestAgreesWithIstioctl(t *testing.T) {
 			}
 			tp := newTape(t)
 			check, facts := tp.begin(says(tt.theirs), says(ours))
-			if ok := check.AgreesWithIstioctl(check.Sidecar, gomega.BeEmpty()); ok != tt.agree {
+			if ok := check.AgreesWithIstioctl(gomega.BeEmpty(), check.Sidecar); ok != tt.agree {
 				t.Errorf("%+v", *facts)
 			}
 			if q := tp.asked[0].(observe.Istioctl); strings.Join(q.Args, " ") != "proxy-config cluster sidecar-1 --namespace ns --output json" {

@@ -110,7 +110,7 @@ func status(statuses ...int) Experiment[int] {
 	at := 0
 	return Experiment[int]{
 		Check: func(t *T) int {
-			raw := t.Ask(observe.Get{Path: "/status"}, "status.txt", verdict.KindText)
+			raw := t.Asking(observe.Get{Path: "/status"}, "status.txt", verdict.KindText)()
 			saw := statuses[at]
 			t.Fact("status", saw, gomega.Equal(200), "evidence"+string(raw))
 			t.Fact("path", string(raw), gomega.Equal("/status"), "evidence"+string(raw))

@@ -140,21 +140,30 @@ func Identify(ctx context.Context, source observe.Source, key observe.Key, limit
 	if err != nil {
 		return id, err
 	}
-	if id.Envoy, err = envoy.ParseVersion(t.Ask(observe.Admin{Role: subject.Gateway, Path: observe.ServerPath}, "envoy.json", verdict.KindJSON)); err != nil {
-		return id, err
-	}
-	if id.Istio, err = line(t.Ask(observe.PodGet{Role: subject.Istiod, Port: 15014, Path: "/version"}, "istiod-version.txt", verdict.KindText)); err != nil {
-		return id, err
-	}
+	proxy := t.Asking(observe.Admin{Role: subject.Gateway, Path: observe.ServerPath}, "envoy.json", verdict.KindJSON)
+	istiod := t.Asking(observe.PodGet{Role: subject.Istiod, Port: 15014, Path: "/version"}, "istiod-version.txt", verdict.KindText)
+	built := func() []byte { return nil }
 	if asked.IstioRevision != "" {
-		id.IstioRevision = revision(t.Ask(observe.Exec{Role: subject.Istiod, Container: "discovery", Command: buildInfo}, "istiod-buildinfo.txt", verdict.KindText))
+		built = t.Asking(observe.Exec{Role: subject.Istiod, Container: "discovery", Command: buildInfo}, "istiod-buildinfo.txt", verdict.KindText)
 	}
-	if id.Kubernetes, err = kubelet(t.Ask(observe.Get{Path: "/api/v1/nodes"}, "nodes.json", verdict.KindJSON)); err != nil {
+	nodes := t.Asking(observe.Get{Path: "/api/v1/nodes"}, "nodes.json", verdict.KindJSON)
+	var pods []func() []byte
+	for _, ns := range []string{s.ControlPlane.Namespace, s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace} {
+		pods = append(pods, t.Asking(observe.Get{Path: "/api/v1/namespaces/" + ns + "/pods"}, ns+"-pods.json", verdict.KindJSON))
+	}
+	if id.Envoy, err = envoy.ParseVersion(proxy()); err != nil {
+		return id, err
+	}
+	if id.Istio, err = line(istiod()); err != nil {
+		return id, err
+	}
+	id.IstioRevision = revision(built())
+	if id.Kubernetes, err = kubelet(nodes()); err != nil {
 		return id, err
 	}
 	id.ImageIDs = map[string]string{}
-	for _, ns := range []string{s.ControlPlane.Namespace, s.Client.Namespace, s.Gateway.Namespace, s.Partner.Namespace} {
-		if err := imageIDs(t.Ask(observe.Get{Path: "/api/v1/namespaces/" + ns + "/pods"}, ns+"-pods.json", verdict.KindJSON), id.ImageIDs); err != nil {
+	for _, of := range pods {
+		if err := imageIDs(of(), id.ImageIDs); err != nil {
 			return id, err
 		}
 	}

@@ -98,32 +98,59 @@ func (l *Lab) Deploy(ctx context.Context) error {
 	if err := l.apply(ctx, l.home.Objects()); err != nil {
 		return err
 	}
-	group, waiting := errgroup.WithContext(ctx)
-	s := l.subject()
-	for _, w := range []subject.Workload{s.Client, s.Gateway, s.Partner} {
-		group.Go(func() error { return l.kube.WaitDeployment(waiting, w.Namespace, w.Deployment, l.limits.Ready) })
-	}
+	// The partner starts anew with each run's certificates. Meanwhile the proxies get
+	// what was written.
+	group, starting := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.attachPartner(starting) })
+	group.Go(func() error {
+		s := l.subject()
+		for _, w := range []subject.Workload{s.Client, s.Gateway} {
+			if err := l.kube.WaitDeployment(starting, w.Namespace, w.Deployment, l.limits.Ready); err != nil {
+				return err
+			}
+		}
+		if err := l.attachProxies(starting); err != nil {
+			return err
+		}
+		if err := l.Barrier(starting); err != nil {
+			return err
+		}
+		return l.awaitGateways(starting)
+	})
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := l.attach(ctx); err != nil {
-		return err
-	}
-	if err := l.awaitPartner(ctx); err != nil {
-		return err
-	}
-	if err := l.Barrier(ctx); err != nil {
-		return err
-	}
-	return l.awaitGateways(ctx)
+	return l.awaitPartner(ctx)
 }
 
 // attach connects to the pods that now play the roles.
 func (l *Lab) attach(ctx context.Context) error {
+	if err := l.attachPartner(ctx); err != nil {
+		return err
+	}
+	return l.attachProxies(ctx)
+}
+
+// attachPartner waits for the partner, and connects to it.
+func (l *Lab) attachPartner(ctx context.Context) error {
 	s := l.subject()
+	if err := l.kube.WaitDeployment(ctx, s.Partner.Namespace, s.Partner.Deployment, l.limits.Ready); err != nil {
+		return err
+	}
 	if err := l.attachDeployment(ctx, subject.Partner, s.Partner, s.Partner.Container, false); err != nil {
 		return err
 	}
+	service, err := l.kube.Typed.CoreV1().Services(s.Partner.Namespace).Get(ctx, s.PartnerService, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("find the partner's address: %w", err)
+	}
+	l.Source.ServePartner(service.Spec.ClusterIP)
+	return nil
+}
+
+// attachProxies connects to istiod and to the proxies that there are.
+func (l *Lab) attachProxies(ctx context.Context) error {
+	s := l.subject()
 	istiod, err := cluster.IstiodPod(ctx, l.kube, s.ControlPlane)
 	if err != nil {
 		return err
@@ -146,11 +173,6 @@ func (l *Lab) attach(ctx context.Context) error {
 			return err
 		}
 	}
-	service, err := l.kube.Typed.CoreV1().Services(s.Partner.Namespace).Get(ctx, s.PartnerService, metav1.GetOptions{})
-	if err != nil {
-		return fmt.Errorf("find the partner's address: %w", err)
-	}
-	l.Source.ServePartner(service.Spec.ClusterIP)
 	return nil
 }
 

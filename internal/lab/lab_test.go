@@ -375,6 +375,25 @@ func TestRestoreEndsConnectionsOfARotatedCertificate(t *testing.T) {
 	w.sameAsBaseline(t)
 }
 
+// A Secret of which only an annotation changes holds the same certificate.
+func TestRestoreLeavesConnectionsOfTheSameCertificate(t *testing.T) {
+	w := deployed(t, 1)
+	s := w.subject()
+	touch := manifest.Edit("annotate", s.Gateway.Namespace, s.Credential, func(o *corev1.Secret) { o.Annotations = map[string]string{"a": "b"} })
+	if err := w.Vary(t.Context(), touch); err != nil {
+		t.Fatal(err)
+	}
+	before := len(w.server.Writes())
+	if err := w.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	order := namesOf(w.server.Writes()[before:], []string{s.Credential, s.Hop2Rule})
+	if diff := cmp.Diff([]string{s.Credential}, order); diff != "" {
+		t.Errorf("-wanted +written:\n%s", diff)
+	}
+	w.sameAsBaseline(t)
+}
+
 func TestConditionsThatAreAwaited(t *testing.T) {
 	w := deployed(t, 1)
 	w.limits.Secret = 50 * time.Millisecond

@@ -1,12 +1,15 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
 	istio "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/e2e-framework/klient/k8s"
 
 	"twohop/internal/manifest"
@@ -277,21 +280,23 @@ func (l *Lab) Restore(ctx context.Context) error {
 // rotated says that living connections of hop 2 may present another certificate
 // than the baseline's. A gateway that restarts has none.
 func (l *Lab) rotated() bool {
+	s := l.home.Subject
+	gateway := manifest.Key{Kind: "Deployment", Namespace: s.Gateway.Namespace, Name: s.Gateway.Deployment}
 	diff, err := manifest.Diff(l.current, l.home)
 	if err != nil {
 		return true
 	}
-	s := l.home.Subject
-	changed := func(k manifest.Key) bool {
-		for _, o := range diff.Put {
-			if manifest.KeyOf(o) == k {
-				return true
-			}
-		}
-		return slices.Contains(diff.Remove, k)
+	if slices.ContainsFunc(diff.Put, func(o k8s.Object) bool { return manifest.KeyOf(o) == gateway }) {
+		return false
 	}
-	return changed(manifest.Key{Kind: "Secret", Namespace: s.Gateway.Namespace, Name: s.Credential}) &&
-		!changed(manifest.Key{Kind: "Deployment", Namespace: s.Gateway.Namespace, Name: s.Gateway.Deployment})
+	credential := manifest.Key{Kind: "Secret", Namespace: s.Gateway.Namespace, Name: s.Credential}
+	was, _ := l.home.Find(credential).(*corev1.Secret)
+	is, _ := l.current.Find(credential).(*corev1.Secret)
+	// Another annotation, say, is no other certificate.
+	if was == nil || is == nil {
+		return (was == nil) != (is == nil)
+	}
+	return !maps.EqualFunc(was.Data, is.Data, bytes.Equal) || !maps.Equal(was.StringData, is.StringData)
 }
 
 // within bounds a wait; the limit is its cause.

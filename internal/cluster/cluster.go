@@ -212,6 +212,7 @@ func remove(ctx context.Context, provider *kind.Provider, name, engine string) e
 	if err != nil {
 		return err
 	}
+	kill(ctx, provider, name, engine)
 	if err := provider.Delete(name, kubeconfig); err != nil {
 		return fmt.Errorf("remove the kind cluster %q: %w", name, oneLine(err))
 	}
@@ -226,6 +227,20 @@ func remove(ctx context.Context, provider *kind.Provider, name, engine string) e
 		}
 	}
 	return nil
+}
+
+// kill ends the nodes at once: nothing in them has to be put away, and podman waits
+// 10 s for a node to shut down before it removes it. What goes wrong here, Delete says.
+func kill(ctx context.Context, provider *kind.Provider, name, engine string) {
+	all, err := provider.ListInternalNodes(name)
+	if err != nil || len(all) == 0 {
+		return
+	}
+	args := []string{"kill", "--signal", "KILL"}
+	for _, node := range all {
+		args = append(args, node.String())
+	}
+	_ = exec.CommandContext(ctx, engine, args...).Run() // of one that does not run: an error
 }
 
 // UseNetwork makes kind put clusters of that name into a network of their own,

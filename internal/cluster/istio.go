@@ -85,12 +85,17 @@ func (i Istio) Operator(s subject.Subject) ([]byte, error) {
 		env["PILOT_ENABLE_METADATA_EXCHANGE"] = "false"
 		values["telemetry"] = m{"enabled": false}
 	}
+	components := m{
+		// istiod is asked whether it is ready every 3 s by default.
+		"pilot": m{"k8s": m{"readinessProbe": m{"periodSeconds": 1}}},
+	}
 	spec := m{
 		"profile":    "minimal",
 		"hub":        i.Hub,
 		"tag":        i.Tag,
 		"meshConfig": mesh,
 		"values":     values,
+		"components": components,
 	}
 	if s.ControlPlane.Revision == "" {
 		mesh["discoverySelectors"] = append(selectors, m{"matchExpressions": []m{{"key": subject.LabLabel, "operator": "DoesNotExist"}}})
@@ -99,7 +104,7 @@ func (i Istio) Operator(s subject.Subject) ([]byte, error) {
 		values["global"].(m)["istioNamespace"] = s.ControlPlane.Namespace
 		// The definitions of Istio's kinds, and what validates objects, are there once
 		// in a cluster.
-		spec["components"] = m{"base": m{"enabled": false}}
+		components["base"] = m{"enabled": false}
 	}
 	return yaml.Marshal(m{"apiVersion": "install.istio.io/v1alpha1", "kind": "IstioOperator", "spec": spec})
 }

@@ -19,15 +19,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"twohop/internal/claim"
+	"twohop/internal/images"
 	"twohop/internal/verdict"
 )
 
 // measurement is one run of `twohop run`, taken apart.
 type measurement struct {
-	Mode string `json:"mode"` // cold, warm or kept
+	Mode string `json:"mode"` // cold, "other line", warm or kept
 	// Seconds are of the phases by name, of the claims, and of the whole
 	// process; the difference is what the phases do not cover.
 	Seconds map[string]float64 `json:"seconds"`
+	// CPUSeconds are the harness's and those of all that it started and waited for;
+	// the cluster's own are not among them.
+	CPUSeconds float64 `json:"cpuSeconds"`
 	// MedianClaim is the median of a claim with its control, in seconds, of
 	// those that wait for no timer.
 	MedianClaim float64 `json:"medianClaimSeconds"`
@@ -58,9 +62,11 @@ func newBenchCmd() *cobra.Command {
 cluster, then several on the cluster it kept. It removes the cluster at the end,
 prints a table and writes bench.json next to the runs.
 
-With --cold it starts with a run for which nothing has been built: that run has
-empty Go caches, an empty Twohop cache and an empty podman storage, all removed
-afterwards. Installed packages stay, so the time apt takes is not measured.`,
+With --cold it starts with a run for which nothing has been built, the harness
+included: that run has empty Go caches, an empty Twohop cache and an empty podman
+storage. A run on another Istio line follows, for which the first line's images and
+caches are there. All of it is removed afterwards. Installed packages stay, so the
+time apt takes is not measured.`,
 		Example: `  twohop bench
   twohop bench --cold --kept 3`,
 		Args: noArgs,
@@ -90,6 +96,7 @@ type bencher struct {
 	*live
 	out, claims string
 	w           io.Writer
+	before      measurement // what the next run needed beforehand: it counts as its part
 }
 
 func (b *bencher) run(kept int, cold bool) error {
@@ -153,12 +160,65 @@ func (b *bencher) cold(measure func(string, ...string) error) error {
 	if err := os.WriteFile(storage, []byte(conf), 0o644); err != nil {
 		return err
 	}
-	return measure("cold", "KEEP=0", "GOCACHE="+filepath.Join(dir, "gocache"), "GOMODCACHE="+filepath.Join(dir, "modcache"),
-		"XDG_CACHE_HOME="+filepath.Join(dir, "cache"), "CONTAINERS_STORAGE_CONF="+storage)
+	environment := []string{"KEEP=0", "GOCACHE=" + filepath.Join(dir, "gocache"), "GOMODCACHE=" + filepath.Join(dir, "modcache"),
+		"XDG_CACHE_HOME=" + filepath.Join(dir, "cache"), "CONTAINERS_STORAGE_CONF=" + storage}
+	b.before, err = compile(dir, append(os.Environ(), environment...))
+	if err != nil {
+		return err
+	}
+	if err := measure("cold", environment...); err != nil {
+		return err
+	}
+	other, err := b.otherLine()
+	if err != nil || other == "" {
+		return err
+	}
+	return measure("other line", append(environment, "ISTIO_VERSION="+other)...)
+}
+
+// compile builds the harness, as "make build" does, and says what it took.
+func compile(dir string, environment []string) (took measurement, err error) {
+	root, err := repository()
+	if err != nil {
+		return took, err
+	}
+	started := time.Now()
+	for _, args := range [][]string{{"build", "-o", dir, "./cmd/twohop"}, {"test", "-c", "-o", dir, "./suites"}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir, cmd.Env, cmd.Stderr = root, environment, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return took, fmt.Errorf("compile the harness: %w", err)
+		}
+		took.CPUSeconds += cpuSeconds(cmd.ProcessState)
+	}
+	took.Seconds = map[string]float64{"harness": time.Since(started).Seconds()}
+	return took, nil
+}
+
+func cpuSeconds(p *os.ProcessState) float64 { return (p.UserTime() + p.SystemTime()).Seconds() }
+
+// otherLine is the newest line of those that the runs are not of; empty if there is
+// none, or if the source lane's lines are not what is measured.
+func (b *bencher) otherLine() (string, error) {
+	root, err := repository()
+	if err != nil || b.lane == images.Official {
+		return "", err
+	}
+	combinations, err := images.Matrix(root, nil, nil, nil)
+	if err != nil {
+		return "", err
+	}
+	of := cmp.Or(b.istio, combinations[0].Istio)
+	for _, c := range combinations {
+		if c.Istio != of {
+			return c.Istio, nil
+		}
+	}
+	return "", nil
 }
 
 func (b *bencher) measure(mode string, environment []string) (measurement, error) {
-	out := filepath.Join(b.out, mode)
+	out := filepath.Join(b.out, strings.ReplaceAll(mode, " ", "-"))
 	cmd := b.twohop(append(os.Environ(), environment...), "run", "--out", out, "--claims", b.claims,
 		"--images", b.lane, "--cluster", b.cluster)
 	started := time.Now()
@@ -172,7 +232,13 @@ func (b *bencher) measure(mode string, environment []string) (measurement, error
 	if err != nil {
 		return measurement{}, err
 	}
-	m := measurement{Mode: mode, Seconds: map[string]float64{"whole": whole.Seconds()}, ExitCode: cmd.ProcessState.ExitCode(), Run: v.Run.ID}
+	m := measurement{Mode: mode, Seconds: map[string]float64{"whole": whole.Seconds()}, CPUSeconds: b.before.CPUSeconds + cpuSeconds(cmd.ProcessState),
+		ExitCode: cmd.ProcessState.ExitCode(), Run: v.Run.ID}
+	for name, s := range b.before.Seconds {
+		m.Seconds[name] = s
+		m.Seconds["whole"] += s
+	}
+	b.before = measurement{}
 	for _, p := range v.Phases {
 		m.Seconds[p.Name] += float64(p.DurationMillis) / 1000
 	}
@@ -206,10 +272,10 @@ func (b *bencher) twohop(environment []string, args ...string) *exec.Cmd {
 
 // print writes a row for each run, and the medians of the kept ones.
 func (b benchmark) print(w io.Writer) {
-	phases := []string{"engine", "images", "cluster", "istio", "lab", "claims", "down", "whole"}
+	phases := []string{"harness", "engine", "images", "cluster", "istio", "lab", "claims", "down", "whole"}
 	fmt.Fprintf(w, "\n%s, %s, commit %s, claims: %s; seconds\n\n", b.Date.Format(time.DateOnly), b.Machine, b.Commit, b.Claims)
 	tab := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(tab, "run\t%s\tmedian claim\tpeak MiB\t\n", strings.Join(phases, "\t"))
+	fmt.Fprintf(tab, "run\t%s\tCPU\tmedian claim\tpeak MiB\t\n", strings.Join(phases, "\t"))
 	row := func(name string, m measurement) {
 		fmt.Fprintf(tab, "%s\t", name)
 		for _, p := range phases {
@@ -219,7 +285,7 @@ func (b benchmark) print(w io.Writer) {
 				fmt.Fprint(tab, "–\t")
 			}
 		}
-		fmt.Fprintf(tab, "%.2f\t%.0f\t\n", m.MedianClaim, m.PeakMiB)
+		fmt.Fprintf(tab, "%.0f\t%.2f\t%.0f\t\n", m.CPUSeconds, m.MedianClaim, m.PeakMiB)
 	}
 	kept := measurement{Seconds: map[string]float64{}}
 	for _, m := range b.Runs {
@@ -230,6 +296,7 @@ func (b benchmark) print(w io.Writer) {
 			kept.Seconds[p] = v
 		}
 	}
+	kept.CPUSeconds, _ = median(b.Runs, "kept", func(m measurement) (float64, bool) { return m.CPUSeconds, true })
 	kept.MedianClaim, _ = median(b.Runs, "kept", func(m measurement) (float64, bool) { return m.MedianClaim, true })
 	kept.PeakMiB, _ = median(b.Runs, "kept", func(m measurement) (float64, bool) { return m.PeakMiB, true })
 	if len(kept.Seconds) > 0 {

@@ -562,9 +562,12 @@ func TestStats(t *testing.T) {
 		t.Errorf("no stats: %v %v", empty, err)
 	}
 	for _, raw := range []string{"a: b", "no colon", "a: -1", `a: "open`, "a: 1\na: 2", ": 1"} {
-		if got, err := ParseStats([]byte(raw)); err == nil {
+		if got, err := ParseStats([]byte(raw + "\n")); err == nil {
 			t.Errorf("%q passed: %v", raw, got)
 		}
+	}
+	if got, err := ParseStats([]byte("a: 1\nb: 1")); err == nil || !strings.Contains(err.Error(), "cut off") {
+		t.Errorf("cut off within a number: %v, %v", got, err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -19,6 +20,9 @@ type Stats struct {
 // Every other line than "NAME: NUMBER", a quoted text or a histogram is an
 // error, and so is a name that comes twice with two values.
 func ParseStats(raw []byte) (*Stats, error) {
+	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
+		return nil, fmt.Errorf("stats: the answer is cut off: its last line has no end: %s", excerpt(raw[bytes.LastIndexByte(raw, '\n')+1:]))
+	}
 	s := &Stats{Values: map[string]uint64{}, Texts: map[string]string{}, Histograms: map[string]string{}}
 	for i, line := range strings.Split(string(raw), "\n") {
 		if line = strings.TrimRight(line, "\r"); line == "" {

@@ -5,6 +5,7 @@
 package sockets
 
 import (
+	"bytes"
 	"fmt"
 	"regexp"
 	"slices"
@@ -64,9 +65,12 @@ var infos = map[string]func(*Socket) *time.Duration{
 
 var timer = regexp.MustCompile(`^timer:\(([a-z]+),(?:(\d+)min)?(?:(\d+)(?:sec|\.(\d{3})ms)|(\d{1,3})ms)?,(\d+)\)$`)
 
-// Parse reads the output of List or ListInfo. A line that is not a socket's is an error;
-// no line at all means that there is no socket.
+// Parse reads the output of List or ListInfo. A line that is not a socket's, or that has
+// no end, is an error; no line at all means that there is no socket.
 func Parse(raw []byte) ([]Socket, error) {
+	if err := whole("ss", raw); err != nil {
+		return nil, err
+	}
 	var found []Socket
 	for line := range strings.Lines(string(raw)) {
 		if line = strings.TrimSpace(line); line == "" {
@@ -205,6 +209,9 @@ func established(all []Socket, wanted func(Socket) bool) []Socket {
 // ParseCounters reads /proc/net/netstat: pairs of lines, names and values, under
 // a common word. Keys are word and name together, such as "TcpExtTCPKeepAlive".
 func ParseCounters(raw []byte) (map[string]int64, error) {
+	if err := whole("netstat", raw); err != nil {
+		return nil, err
+	}
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 	if len(lines)%2 != 0 {
 		return nil, fmt.Errorf("netstat: %d lines do not pair", len(lines))
@@ -224,4 +231,12 @@ func ParseCounters(raw []byte) (map[string]int64, error) {
 		}
 	}
 	return counters, nil
+}
+
+// whole is an error for an output that was cut off within a line.
+func whole(what string, raw []byte) error {
+	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
+		return fmt.Errorf("%s: the output is cut off: its last line has no end: %.200s", what, raw[bytes.LastIndexByte(raw, '\n')+1:])
+	}
+	return nil
 }

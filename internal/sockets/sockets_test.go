@@ -102,8 +102,24 @@ func TestParseRefuses(t *testing.T) {
 		"ESTAB 0 0 127.0.0.1:1 127.0.0.1:2 ts sack lastack:soon",
 		"OCI runtime exec failed: exec: \"ss\": not found",
 	} {
-		if got, err := Parse([]byte(bad)); err == nil {
+		if got, err := Parse([]byte(bad + "\n")); err == nil {
 			t.Errorf("Parse(%q) = %v, and no error", bad, got)
+		}
+	}
+}
+
+// An output that ends within a line is not all of it.
+func TestCutOff(t *testing.T) {
+	for name, parse := range map[string]func(string) error{
+		"ESTAB 0 0 127.0.0.1:1 127.0.0.1:2":                                  func(s string) error { _, err := Parse([]byte(s)); return err },
+		"TcpExt: A\nTcpExt: 1":                                               func(s string) error { _, err := ParseCounters([]byte(s)); return err },
+		"sl local_address\n0: 0100007F:20FB 0100007F:0001 01 0:0 02:1 0 0 0": func(s string) error { _, err := ParseTable([]byte(s)); return err },
+	} {
+		if err := parse(name + "\n"); err != nil {
+			t.Errorf("%q, whole: %v", name, err)
+		}
+		if err := parse(name); err == nil || !strings.Contains(err.Error(), "cut off") {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

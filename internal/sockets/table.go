@@ -27,6 +27,9 @@ const clockTick = 10 * time.Millisecond
 
 // ParseTable reads what Table prints.
 func ParseTable(raw []byte) ([]Socket, error) {
+	if err := whole("/proc/net/tcp", raw); err != nil {
+		return nil, err
+	}
 	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
 	if !strings.Contains(lines[0], "local_address") {
 		return nil, fmt.Errorf("/proc/net/tcp: no heading: %.100s", lines[0])

@@ -47,7 +47,7 @@ func TestParseTableRefuses(t *testing.T) {
 		heading + "   0: 00000000:20FB 00000000:0000 01 00000000:00000000 02:soon 00000000     0        0 347179",
 		heading + "   0: 00000000:20FB 00000000:0000 01 00000000:00000000 02:00000001 00000000     0       ten 347179",
 	} {
-		if got, err := ParseTable([]byte(bad)); err == nil {
+		if got, err := ParseTable([]byte(bad + "\n")); err == nil {
 			t.Errorf("ParseTable(%q) = %v, and no error", bad, got)
 		}
 	}

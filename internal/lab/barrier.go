@@ -116,9 +116,13 @@ func sentinels(s subject.Subject, host string) []k8s.Object {
 	}
 }
 
+// pushInterval is how often each proxy is asked for a push: Envoy looks through all its
+// statistics for the answer, which takes some milliseconds of a core.
+const pushInterval = 30 * time.Millisecond
+
 // awaitPush waits until a proxy holds the push that brought host, or a later one.
 func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) error {
-	err := observe.Poll(ctx, func() (bool, string, error) {
+	err := observe.PollEvery(ctx, pushInterval, func() (bool, string, error) {
 		raw, err := l.Source.Admin(ctx, role, observe.VersionsPath)
 		if err != nil {
 			return false, "", err
@@ -136,19 +140,15 @@ func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) err
 // proxy that lacks a secret is not waited for: that may be what is wanted.
 func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) (lacks bool, err error) {
 	err = observe.Poll(ctx, func() (bool, string, error) {
-		raw, err := l.Source.Admin(ctx, role, observe.WarmingPath)
+		raw, err := l.Source.Admin(ctx, role, observe.WarmingClusters)
 		if err != nil {
 			return false, "", err
 		}
-		stats, err := envoy.ParseStats(raw)
+		warming, err := envoy.ParseConfigDump(raw)
 		if err != nil {
 			return false, "", err
 		}
-		warming, ok := stats.Value(warmingStat)
-		if !ok {
-			return false, "", fmt.Errorf("Envoy shows no %s: the pod needs proxyStatsMatcher", warmingStat)
-		}
-		if warming == 0 {
+		if len(warming.Clusters()) == 0 {
 			return true, "", nil
 		}
 		if raw, err = l.Source.Admin(ctx, role, observe.SecretsDumpPath); err != nil {
@@ -159,7 +159,7 @@ func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) (lacks bool, err
 			return false, "", err
 		}
 		lacks = slices.ContainsFunc(secrets, func(s envoy.Secret) bool { return s.State == envoy.SecretWarming })
-		return lacks, fmt.Sprintf("%d clusters warm, and no secret is lacking", warming), nil
+		return lacks, fmt.Sprintf("%d clusters warm, and no secret is lacking", len(warming.Clusters())), nil
 	})
 	if err != nil {
 		return false, fmt.Errorf("wait until the clusters of the %s are warm: %w", role, err)
@@ -168,9 +168,8 @@ func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) (lacks bool, err
 }
 
 const (
-	cdsStat     = "cluster_manager.cds"
-	ldsStat     = "listener_manager.lds"
-	warmingStat = "cluster_manager.warming_clusters"
+	cdsStat = "cluster_manager.cds"
+	ldsStat = "listener_manager.lds"
 )
 
 // pushed reads Envoy's version_text statistics. The sentinel's cluster has to be

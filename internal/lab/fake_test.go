@@ -95,8 +95,8 @@ func (w *world) print(role subject.Role, lines ...string) {
 // server holds.
 func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 	switch r.RequestURI {
-	case observe.WarmingPath:
-		fmt.Fprintf(out, "%s: %d\n", warmingStat, w.warming.Load())
+	case observe.WarmingClusters:
+		w.clustersThatWarm(out)
 	case observe.SecretsDumpPath:
 		w.secrets(out)
 	case observe.HostsPath:
@@ -112,6 +112,14 @@ func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 	default:
 		fmt.Fprint(out, "{}")
 	}
+}
+
+func (w *world) clustersThatWarm(out http.ResponseWriter) {
+	entries := []string{}
+	for i := range w.warming.Load() {
+		entries = append(entries, fmt.Sprintf(`{"@type":"type.googleapis.com/envoy.admin.v3.ClustersConfigDump.DynamicCluster","cluster":{"@type":"type.googleapis.com/envoy.config.cluster.v3.Cluster","name":"warm-%d"}}`, i))
+	}
+	fmt.Fprintf(out, `{"configs":[%s]}`, strings.Join(entries, ","))
 }
 
 // secrets are those of a gateway: without hop 2's MUTUAL it asks for none.

@@ -200,7 +200,12 @@ const PollInterval = 10 * time.Millisecond
 // Poll asks until the answer is yes. An error ends it at once; when ctx ends,
 // the error says what was last seen.
 func Poll(ctx context.Context, ask func() (done bool, last string, err error)) error {
-	tick := time.NewTicker(PollInterval)
+	return PollEvery(ctx, PollInterval, ask)
+}
+
+// PollEvery is Poll at another interval, for a question that costs more to answer.
+func PollEvery(ctx context.Context, interval time.Duration, ask func() (done bool, last string, err error)) error {
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	seen := "nothing"
 	for {
@@ -208,7 +213,7 @@ func Poll(ctx context.Context, ask func() (done bool, last string, err error)) e
 		if err != nil {
 			// A client that limits its rate gives up just before the end, if it would
 			// have to wait beyond it.
-			if end, ok := ctx.Deadline(); ok && time.Until(end) < PollInterval {
+			if end, ok := ctx.Deadline(); ok && time.Until(end) < interval {
 				<-ctx.Done()
 			}
 			if ctx.Err() != nil {
@@ -313,7 +318,6 @@ const (
 	ConfigPath      = "/config_dump"
 	ServerPath      = "/server_info"
 	ListenersPath   = "/config_dump?resource=dynamic_listeners"
-	WarmingPath     = "/stats?filter=^cluster_manager.warming_clusters$"
 	WarmingClusters = "/config_dump?resource=dynamic_warming_clusters"
 	VersionsPath    = "/stats?filter=version_text$&type=TextReadouts"
 	AllClustersPath = "/config_dump?resource=dynamic_active_clusters"

@@ -69,6 +69,11 @@ func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 	if err := group.Wait(); err != nil {
 		return false, err
 	}
+	select {
+	case <-time.After(pushInterval): // istiod waits for more to come, so that no proxy has it before
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
 	var lacks atomic.Bool
 	group, pushed := errgroup.WithContext(ctx)
 	for _, role := range []subject.Role{subject.Sidecar, subject.Gateway, subject.SecondSidecar, subject.SecondGateway} {
@@ -76,7 +81,8 @@ func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 			continue // nobody plays it
 		}
 		group.Go(func() error {
-			if err := l.awaitPush(pushed, role, "|"+sentinelSubset+"|"+host); err != nil {
+			warm, err := l.awaitPush(pushed, role, "|"+sentinelSubset+"|"+host)
+			if err != nil || warm {
 				return err
 			}
 			lacking, err := l.awaitWarm(pushed, role)
@@ -116,23 +122,34 @@ func sentinels(s subject.Subject, host string) []k8s.Object {
 	}
 }
 
-// pushInterval is how often each proxy is asked for a push: Envoy looks through all its
-// statistics for the answer, which takes some milliseconds of a core.
+// pushInterval is how often a proxy is asked for a push: a question to it passes the
+// API server, the kubelet and the container runtime, which takes some milliseconds of
+// a core.
 const pushInterval = 30 * time.Millisecond
 
-// awaitPush waits until a proxy holds the push that brought host, or a later one.
-func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) error {
-	err := observe.PollEvery(ctx, pushInterval, func() (bool, string, error) {
-		raw, err := l.Source.Admin(ctx, role, observe.VersionsPath)
+// awaitPush waits until a proxy holds the push that brought host, or a later one. It
+// reports whether the proxy has warmed all its clusters by then.
+func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) (warm bool, err error) {
+	err = observe.PollEvery(ctx, pushInterval, func() (bool, string, error) {
+		raw, err := l.Source.Admin(ctx, role, observe.PushPath)
 		if err != nil {
 			return false, "", err
 		}
-		return pushed(string(raw), host)
+		stats, err := envoy.ParseStats(raw)
+		if err != nil {
+			return false, "", err
+		}
+		warming, ok := stats.Value(warmingStat)
+		if !ok {
+			return false, "", fmt.Errorf("Envoy shows no %s: the pod needs proxyStatsMatcher", warmingStat)
+		}
+		warm = warming == 0
+		return pushed(stats.Texts, host)
 	})
 	if err != nil {
-		return fmt.Errorf("wait until the %s has what was written: %w", role, err)
+		return false, fmt.Errorf("wait until the %s has what was written: %w", role, err)
 	}
-	return nil
+	return warm, nil
 }
 
 // awaitWarm waits until what a proxy was pushed is in use: the previous cluster
@@ -168,21 +185,20 @@ func (l *Lab) awaitWarm(ctx context.Context, role subject.Role) (lacks bool, err
 }
 
 const (
-	cdsStat = "cluster_manager.cds"
-	ldsStat = "listener_manager.lds"
+	cdsStat     = "cluster_manager.cds"
+	ldsStat     = "listener_manager.lds"
+	warmingStat = "cluster_manager.warming_clusters"
 )
 
 // pushed reads Envoy's version_text statistics. The sentinel's cluster has to be
 // there, warmed with its endpoints; listeners and every route table then have
 // to be of the clusters' push or a later one.
-func pushed(stats, host string) (done bool, last string, err error) {
+func pushed(texts map[string]string, host string) (done bool, last string, err error) {
 	sentinel := false
 	versions := map[string]uint64{} // of cds, lds and each route table
-	for line := range strings.Lines(stats) {
-		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+	for name, value := range texts {
 		name, isVersion := strings.CutSuffix(name, ".version_text")
-		value = strings.Trim(value, `"`)
-		if !ok || !isVersion || value == "" {
+		if !isVersion || value == "" {
 			continue
 		}
 		if strings.HasPrefix(name, "cluster.") {

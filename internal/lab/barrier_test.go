@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"twohop/internal/envoy"
 )
 
 func capture(t *testing.T, name string) string {
@@ -82,7 +84,11 @@ func TestPushed(t *testing.T) {
 						t.Fatal("the change of this test changes nothing in the capture")
 					}
 				}
-				done, last, err := pushed(given, tt.host)
+				parsed, err := envoy.ParseStats([]byte(given))
+				if err != nil {
+					t.Fatal(err)
+				}
+				done, last, err := pushed(parsed.Texts, tt.host)
 				if done != tt.done || (err != nil) != tt.failed {
 					t.Errorf("done %v, want %v; last %q, error %v", done, tt.done, last, err)
 				}

@@ -101,7 +101,8 @@ func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 		w.secrets(out)
 	case observe.HostsPath:
 		w.hosts(out)
-	case observe.VersionsPath:
+	case observe.PushPath:
+		fmt.Fprintf(out, "%s: %d\n", warmingStat, w.warming.Load())
 		fmt.Fprint(out, "cluster_manager.cds.version_text: \"x/1\"\nlistener_manager.lds.version_text: \"x/1\"\n")
 		se, _ := w.server.Lookup(&istio.ServiceEntry{ObjectMeta: metav1.ObjectMeta{Name: sentinelName, Namespace: w.home.Subject.Gateway.Namespace}})
 		if se, ok := se.(*istio.ServiceEntry); ok {

@@ -319,6 +319,6 @@ const (
 	ServerPath      = "/server_info"
 	ListenersPath   = "/config_dump?resource=dynamic_listeners"
 	WarmingClusters = "/config_dump?resource=dynamic_warming_clusters"
-	VersionsPath    = "/stats?filter=version_text$&type=TextReadouts"
+	PushPath        = "/stats?filter=(version_text|^cluster_manager.warming_clusters)$"
 	AllClustersPath = "/config_dump?resource=dynamic_active_clusters"
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,12 +39,24 @@ type Environment struct {
 	// FactsOnly leaves out what only people read, manifests and the script: mutants
 	// replay a claim thousands of times.
 	FactsOnly bool
+	// Checked stands for a check that was made before; it is not made again. Mutants of
+	// the control's observations need it no more than once.
+	Checked *Checked
 	// Now is the clock by which a finding says when it was made.
 	Now func() time.Time
 }
 
+// Checked is an experiment of which the check was made: what it stated, and the subject
+// as it left it.
+type Checked struct {
+	Trial verdict.Trial
+	Set   *manifest.Set
+}
+
 // Outcome is what an experiment brought.
 type Outcome struct {
+	// Checked is what the control goes on from; nil if it did not come to that.
+	Checked *Checked
 	// Finding has no evidence yet: who keeps the observations adds it.
 	Finding verdict.Finding
 	// Script shows a person the same by hand.
@@ -57,6 +70,7 @@ type run struct {
 	set     *manifest.Set // the subject as it should be now
 	session *check.Session
 	finding verdict.Finding
+	checked *Checked
 	script  *script
 }
 
@@ -80,7 +94,7 @@ func (d Definition) Run(ctx context.Context, env Environment) Outcome {
 		r.finding.Error = err.Error()
 	}
 	r.finding.DurationMillis = env.Now().Sub(start).Milliseconds()
-	return Outcome{Finding: r.finding, Script: r.script.render(d.ID, env.Editor.Subject)}
+	return Outcome{Finding: r.finding, Checked: r.checked, Script: r.script.render(d.ID, env.Editor.Subject)}
 }
 
 // guard turns an aborted check into an error, and a panic too: the finding is
@@ -128,8 +142,17 @@ func (r *run) prove(d Definition) (err error) {
 		plan = r.env.Spoil(plan)
 	}
 	r.session.Enter("check")
-	if r.finding.Check, err = r.try(plan, plan.Arrange); err != nil {
-		return err
+	if r.checked = r.env.Checked; r.checked != nil {
+		trial := r.checked.Trial
+		trial.Facts, trial.Cause = slices.Clone(trial.Facts), slices.Clone(trial.Cause)
+		r.finding.Check = &trial
+		r.become(r.checked.Set)
+	} else {
+		if r.finding.Check, err = r.try(plan, plan.Arrange); err != nil {
+			return err
+		}
+		r.checked = &Checked{Trial: *r.finding.Check, Set: r.set}
+		r.checked.Trial.Facts = slices.Clone(r.checked.Trial.Facts) // the flips are marked in the finding's
 	}
 	r.session.Enter("control")
 	r.finding.Control, err = r.try(plan, plan.Control)

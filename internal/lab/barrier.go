@@ -23,22 +23,22 @@ import (
 )
 
 const (
-	sentinelName   = "twohop-sentinel"
-	sentinelPort   = 15999
-	sentinelSubset = "sentinel"
+	sentinelName = "twohop-sentinel"
+	sentinelPort = 15999
 )
 
 // Barrier returns once everything written before it is live in both proxies.
-// It waits until istiod has read it all. Then it writes a ServiceEntry that no
-// earlier push can have held and a DestinationRule for it, waits until both
-// proxies have the cluster of the rule's subset, and then until each has taken
-// listeners and routes of that push or a later one: istiod pushes clusters first
-// (pilot/pkg/xds, PushOrder), so a visible cluster alone proves too little.
+// It waits until istiod has read it all. Then it writes a DestinationRule with a
+// subset that no earlier push can have held, waits until both proxies have the
+// cluster of that subset, and then until each has taken listeners and routes of that
+// push or a later one: istiod pushes clusters first (pilot/pkg/xds, PushOrder), so a
+// visible cluster alone proves too little.
 //
 // istiod watches each kind of object by itself, and has read an object somewhat
-// before it hears of the change, so that a ServiceEntry may still overtake a
-// DestinationRule on a busy machine. What comes by one watch keeps its order:
-// hence a sentinel of both kinds, which claims vary most.
+// before it hears of the change, so that a DestinationRule may still overtake a
+// ServiceEntry on a busy machine. What comes by one watch keeps its order: hence,
+// after a ServiceEntry was written, one of the sentinel's too. These are the kinds
+// that claims vary most.
 //
 // A proxy asks for a secret when it gets the cluster that needs it. Whether one that
 // it lacks is still on its way, a second sentinel tells: istiod answers a proxy's
@@ -47,6 +47,7 @@ const (
 func (l *Lab) Barrier(ctx context.Context) error {
 	ctx, cancel := within(ctx, l.limits.Push)
 	defer cancel()
+	l.newHost = l.newHost || l.pending.any("ServiceEntry")
 	if err := l.awaitRead(ctx); err != nil {
 		return err
 	}
@@ -61,9 +62,15 @@ func (l *Lab) Barrier(ctx context.Context) error {
 // clusters but for those that lack a secret.
 func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 	l.sentinel++
-	host := fmt.Sprintf("s%d-%d.%s", time.Now().UnixNano(), l.sentinel, manifest.SentinelDomain)
+	subset := fmt.Sprintf("s%d-%d", time.Now().UnixNano(), l.sentinel)
+	s := l.fixtures.Subject
+	objects := []k8s.Object{}
+	if l.newHost {
+		l.host = subset + "." + manifest.SentinelDomain
+		objects = append(objects, sentinelEntry(s, l.host))
+	}
 	group, writing := errgroup.WithContext(ctx)
-	for _, o := range sentinels(l.fixtures.Subject, host) {
+	for _, o := range append(objects, sentinelRule(s, l.host, subset)) {
 		group.Go(func() error { return l.put(writing, o) })
 	}
 	if err := group.Wait(); err != nil {
@@ -81,7 +88,7 @@ func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 			continue // nobody plays it
 		}
 		group.Go(func() error {
-			warm, err := l.awaitPush(pushed, role, "|"+sentinelSubset+"|"+host)
+			warm, err := l.awaitPush(pushed, role, "|"+subset+"|"+l.host)
 			if err != nil || warm {
 				return err
 			}
@@ -92,34 +99,42 @@ func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 			return err
 		})
 	}
-	err = group.Wait()
-	return lacks.Load(), err
+	if err := group.Wait(); err != nil {
+		return false, err
+	}
+	l.newHost = false
+	return lacks.Load(), nil
 }
 
-func sentinels(s subject.Subject, host string) []k8s.Object {
-	meta := metav1.ObjectMeta{Name: sentinelName, Namespace: s.Gateway.Namespace}
-	// Or istiod writes an address into its status, and pushes for that once more
-	// (pilot/pkg/controllers/ipallocate).
-	noAddress := meta
-	noAddress.Labels = map[string]string{label.NetworkingEnableAutoallocateIp.Name: "false"}
-	exportTo := []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace}
-	return []k8s.Object{
-		&istio.ServiceEntry{
-			ObjectMeta: noAddress,
-			Spec: networking.ServiceEntry{
-				Hosts: []string{host}, ExportTo: exportTo,
-				Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,
-				// A port that nothing else uses: an HTTP port would bring a listener
-				// of its own, and that would change the subject.
-				Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
-				Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
-			},
+func sentinelEntry(s subject.Subject, host string) k8s.Object {
+	return &istio.ServiceEntry{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: sentinelName, Namespace: s.Gateway.Namespace,
+			// Or istiod writes an address into its status, and pushes for that once more
+			// (pilot/pkg/controllers/ipallocate).
+			Labels: map[string]string{label.NetworkingEnableAutoallocateIp.Name: "false"},
 		},
-		&istio.DestinationRule{
-			ObjectMeta: meta,
-			Spec:       networking.DestinationRule{Host: host, ExportTo: exportTo, Subsets: []*networking.Subset{{Name: sentinelSubset}}},
+		Spec: networking.ServiceEntry{
+			Hosts: []string{host}, ExportTo: sentinelFor(s),
+			Location: networking.ServiceEntry_MESH_EXTERNAL, Resolution: networking.ServiceEntry_STATIC,
+			// A port that nothing else uses: an HTTP port would bring a listener
+			// of its own, and that would change the subject.
+			Ports:     []*networking.ServicePort{{Number: sentinelPort, Name: "tls", Protocol: "TLS"}},
+			Endpoints: []*networking.WorkloadEntry{{Address: "127.0.0.1"}},
 		},
 	}
+}
+
+func sentinelRule(s subject.Subject, host, subset string) k8s.Object {
+	return &istio.DestinationRule{
+		ObjectMeta: metav1.ObjectMeta{Name: sentinelName, Namespace: s.Gateway.Namespace},
+		Spec:       networking.DestinationRule{Host: host, ExportTo: sentinelFor(s), Subsets: []*networking.Subset{{Name: subset}}},
+	}
+}
+
+// sentinelFor are the namespaces of the proxies that have to see it.
+func sentinelFor(s subject.Subject) []string {
+	return []string{s.Client.Namespace, s.Gateway.Namespace, s.Unbound.Namespace}
 }
 
 // pushInterval is how often a proxy is asked for a push: a question to it passes the

@@ -104,9 +104,13 @@ func (w *world) envoy(out http.ResponseWriter, r *http.Request) {
 	case observe.PushPath:
 		fmt.Fprintf(out, "%s: %d\n", warmingStat, w.warming.Load())
 		fmt.Fprint(out, "cluster_manager.cds.version_text: \"x/1\"\nlistener_manager.lds.version_text: \"x/1\"\n")
-		se, _ := w.server.Lookup(&istio.ServiceEntry{ObjectMeta: metav1.ObjectMeta{Name: sentinelName, Namespace: w.home.Subject.Gateway.Namespace}})
-		if se, ok := se.(*istio.ServiceEntry); ok {
-			fmt.Fprintf(out, "cluster.outbound|%d|%s|%s;.version_text: \"x/1\"\n", sentinelPort, sentinelSubset, se.Spec.Hosts[0])
+		meta := metav1.ObjectMeta{Name: sentinelName, Namespace: w.home.Subject.Gateway.Namespace}
+		o, _ := w.server.Lookup(&istio.DestinationRule{ObjectMeta: meta})
+		se, _ := w.server.Lookup(&istio.ServiceEntry{ObjectMeta: meta})
+		rule, isRule := o.(*istio.DestinationRule)
+		entry, isEntry := se.(*istio.ServiceEntry)
+		if isRule && isEntry && entry.Spec.Hosts[0] == rule.Spec.Host {
+			fmt.Fprintf(out, "cluster.outbound|%d|%s|%s;.version_text: \"x/1\"\n", sentinelPort, rule.Spec.Subsets[0].Name, rule.Spec.Host)
 		}
 	case "/listeners?format=json":
 		fmt.Fprintf(out, `{"listener_statuses":[{"local_address":{"socket_address":{"port_value":%d}}}]}`, w.home.Subject.GatewayPort)

@@ -48,6 +48,9 @@ type Lab struct {
 	scaled   bool                  // the second gateway has come or gone
 	pending  pendingWrites
 	sentinel int
+	// host is the sentinel's; it has to be another one after a ServiceEntry was written.
+	host    string
+	newHost bool
 }
 
 // New prepares lab number n (1 is the default) under istiod's --domain (empty:
@@ -72,7 +75,7 @@ func New(client *kube.Client, source *live.Source, n int, domain string, images 
 func (l *Lab) reset() {
 	l.home, l.current = l.fixtures.Clone(), l.fixtures.Clone()
 	clear(l.doubtful)
-	l.retiring, l.stays = false, nil
+	l.retiring, l.stays, l.newHost = false, nil, true
 }
 
 // Baseline is the subject as it is deployed.

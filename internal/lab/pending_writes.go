@@ -58,12 +58,12 @@ func (w *pendingWrites) missing(has map[live.ConfigKey]string) (string, error) {
 	return "", nil
 }
 
-// anyRule reports whether a DestinationRule of the subject is among them.
-func (w *pendingWrites) anyRule() bool {
+// any reports whether an object of that kind is among them; the sentinel does not count.
+func (w *pendingWrites) any(kind string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for k := range w.versions {
-		if k.Kind == "DestinationRule" && k.Name != sentinelName {
+		if k.Kind == kind && k.Name != sentinelName {
 			return true
 		}
 	}

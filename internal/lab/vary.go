@@ -120,7 +120,7 @@ func (l *Lab) become(ctx context.Context, next *manifest.Set) error {
 // computed from the new rules already, and then a subset's cluster stays in Envoy
 // that no rule has any more.
 func (l *Lab) apart(ctx context.Context, before *manifest.Set, k manifest.Key, o k8s.Object) error {
-	if k.Kind != "DestinationRule" || !l.pending.anyRule() || len(l.rolling)+len(l.waiting) > 0 {
+	if k.Kind != "DestinationRule" || !l.pending.any("DestinationRule") || len(l.rolling)+len(l.waiting) > 0 {
 		return nil
 	}
 	was, _ := before.Find(k).(*istio.DestinationRule)

@@ -116,8 +116,17 @@ func (r *replay) read(was verdict.Result) (*Claim, error) {
 // and does not hold it against the observations, and it takes an observation as
 // the answer to a question that asks the same in other words: what turns a mutant
 // is then a fact, not the bookkeeping of recordings.
-func (c *Claim) Again(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile) verdict.Finding {
-	return c.run(&lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence}, entries)
+//
+// What is returned beside the finding serves AgainControl.
+func (c *Claim) Again(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile) (verdict.Finding, *experiment.Checked) {
+	return c.run(&lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence}, entries, nil)
+}
+
+// AgainControl is Again for observations that differ from earlier ones in the control
+// only: the check is what it was before, and is not made.
+func (c *Claim) AgainControl(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile, before *experiment.Checked) verdict.Finding {
+	f, _ := c.run(&lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence}, entries, before)
+	return f
 }
 
 // AgainCheck is Again for observations that differ from earlier ones in the check
@@ -125,7 +134,7 @@ func (c *Claim) Again(entries map[observe.Slot]recorded.Entry, logs map[string]*
 // cannot be told what the control makes of the check's facts.
 func (c *Claim) AgainCheck(entries map[observe.Slot]recorded.Entry, logs map[string]*observe.LogFile, before verdict.Finding) (f verdict.Finding, ok bool) {
 	s := &lenient{Source: recorded.New(logs), claim: c, evidence: c.Evidence, until: "control"}
-	if f = c.run(s, entries); !s.stopped {
+	if f, _ = c.run(s, entries, nil); !s.stopped {
 		return f, true
 	}
 	f.Error, f.Control = "", before.Control
@@ -143,16 +152,16 @@ func (c *Claim) AgainCheck(entries map[observe.Slot]recorded.Entry, logs map[str
 	return f, true
 }
 
-func (c *Claim) run(s *lenient, entries map[observe.Slot]recorded.Entry) verdict.Finding {
+func (c *Claim) run(s *lenient, entries map[observe.Slot]recorded.Entry, checked *experiment.Checked) (verdict.Finding, *experiment.Checked) {
 	d, err := suites.ByID(c.ID)
 	if err != nil {
-		return verdict.Finding{Error: err.Error()}
+		return verdict.Finding{Error: err.Error()}, nil
 	}
 	s.Entries, s.Answers = maps.Clone(entries), alike
-	f := d.Run(context.Background(), experiment.Environment{
-		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editors[c.Lab], FactsOnly: true, Now: func() time.Time { return c.Start }}).Finding
-	f.Evidence = s.evidence
-	return f
+	o := d.Run(context.Background(), experiment.Environment{
+		Source: s, Key: c.of.key, Limits: observe.DefaultLimits(), Editor: c.of.editors[c.Lab], FactsOnly: true, Checked: checked, Now: func() time.Time { return c.Start }})
+	o.Finding.Evidence = s.evidence
+	return o.Finding, o.Checked
 }
 
 // lenient is a recorded source that mutants are replayed over.

@@ -142,7 +142,7 @@ func (s *subject) groups(sorts map[string]bool) (groups [][]ref) {
 			continue
 		}
 		for j, n := range d.nodes {
-			class := fmt.Sprint(d.sort, "\x00", n.class, "\x00", d.check, d.slot.Stage, n.kind == inner)
+			class := fmt.Sprint(d.sort, "\x00", n.class, "\x00", d.only == "check", d.slot.Stage, n.kind == inner)
 			if _, known := at[class]; !known {
 				at[class], groups = len(groups), append(groups, nil)
 			}

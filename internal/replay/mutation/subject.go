@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"twohop/internal/experiment"
 	"twohop/internal/observe"
 	"twohop/internal/observe/recorded"
 	"twohop/internal/replay"
@@ -24,11 +26,11 @@ type document struct {
 	// nodes of a line begin with two of the line itself: the line, and its time.
 	nodes []node
 
-	slot  observe.Slot // of an observation
-	log   string       // of a line
-	check bool         // that it is read in the check only
-	n     int
-	at    time.Time
+	slot observe.Slot // of an observation
+	log  string       // of a line
+	only string       // the stage that alone reads it; empty: several do
+	n    int
+	at   time.Time
 }
 
 func (d *document) line() bool { return d.log != "" }
@@ -48,9 +50,11 @@ type subject struct {
 	base   reading
 	// original is what the replay finds unaltered; base is read from it.
 	original verdict.Finding
-	logs     map[string]*observe.LogFile
-	many     bool // nodes: Find takes long
-	slow     bool // a replay takes long
+	// checked is what the control goes on from; nil where that does not suffice.
+	checked *experiment.Checked
+	logs    map[string]*observe.LogFile
+	many    bool // nodes: Find takes long
+	slow    bool // a replay takes long
 	// samples are lines of other claims (noteSamples).
 	samples map[string]*document
 	// everyValue are those of the whole recording.
@@ -92,10 +96,21 @@ func newSubject(c *replay.Claim) (*subject, error) {
 	}
 	s.slow = s.size() > manyNodes || s.requests() > manyRequests
 	for _, d := range s.docs {
-		d.check = s.readIn(d, "check") && !s.readIn(d, "setup") && !s.readIn(d, "control")
+		var by []string
+		for _, stage := range []string{"setup", "check", "control"} {
+			if s.readIn(d, stage) {
+				by = append(by, stage)
+			}
+		}
+		if len(by) == 1 {
+			d.only = by[0]
+		}
 	}
-	s.original = s.Again(s.entries, s.logs)
+	s.original, s.checked = s.Again(s.entries, s.logs)
 	s.base = read(s.Claim, s.original)
+	if s.checked != nil && !reflect.DeepEqual(s.base, read(s.Claim, s.AgainControl(s.entries, s.logs, s.checked))) {
+		s.checked = nil // the control needs more of the check than what it left
+	}
 	s.reduce()
 	nodes := 0
 	for _, d := range s.docs {
@@ -190,86 +205,6 @@ type mutant struct {
 	entries func(map[observe.Slot]recorded.Entry) // on top of the edits
 	of      *document                             // whose entry that alters; nil: of several
 	logs    map[string]logEdit
-}
-
-// replay replays the claim over altered documents.
-func (s *subject) replay(e edits) reading { return s.replayAll(mutant{edits: e}) }
-
-func (s *subject) replayAll(m mutant) reading {
-	entries, logs, err := s.altered(m)
-	if err != nil {
-		return *err
-	}
-	return read(s.Claim, s.Again(entries, logs))
-}
-
-// turned is the replay of a mutant; of one that turns in the check already, that
-// is half of it.
-func (s *subject) turned(m mutant) reading { return s.until(m, s.turns) }
-
-// notice is the replay of altered documents; if facts of the check move, half of it.
-func (s *subject) notice(e edits) reading {
-	return s.until(mutant{edits: e}, func(now reading) bool {
-		_, otherwise := s.moved(now)
-		return otherwise
-	})
-}
-
-// until replays a mutant of the check's observations without the control first: that
-// is enough where it shows already.
-func (s *subject) until(m mutant, shows func(reading) bool) reading {
-	entries, logs, err := s.altered(m)
-	if err != nil {
-		return *err
-	}
-	if s.base.err == "" && s.inCheck(m) && s.sameOutside(logs) {
-		if f, ok := s.AgainCheck(entries, logs, s.original); ok {
-			if now := read(s.Claim, f); shows(now) {
-				return now
-			}
-		}
-	}
-	return read(s.Claim, s.Again(entries, logs))
-}
-
-// inCheck reports whether a mutant alters what is read in the check only.
-func (s *subject) inCheck(m mutant) bool {
-	if m.entries != nil && (m.of == nil || !m.of.check) {
-		return false
-	}
-	for i := range m.edits {
-		if !s.docs[i].check {
-			return false
-		}
-	}
-	return true
-}
-
-// sameOutside reports whether altered logs say what they said in all windows but those
-// of the check.
-func (s *subject) sameOutside(logs map[string]*observe.LogFile) bool {
-	for at, e := range s.entries {
-		if at.Stage == "check" {
-			continue
-		}
-		for _, w := range e.Windows {
-			if logs[w.Log] != s.logs[w.Log] && !slices.EqualFunc(between(logs[w.Log], w), between(s.logs[w.Log], w), sameLine) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func sameLine(a, b observe.LogLine) bool { return a.At.Equal(b.At) && bytes.Equal(a.Text, b.Text) }
-
-// between are the lines of a window, none of one that its log does not reach.
-func between(log *observe.LogFile, w observe.Window) []observe.LogLine {
-	lines, err := log.Range(w.From, w.To)
-	if err != nil {
-		return nil
-	}
-	return lines
 }
 
 // altered are the observations and logs of a mutant.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -56,6 +57,25 @@ func (l *Lab) Barrier(ctx context.Context) error {
 		_, err = l.push(ctx)
 	}
 	return err
+}
+
+// pushToGateway makes istiod push, and returns the version that the gateway has then.
+func (l *Lab) pushToGateway(ctx context.Context) (version string, err error) {
+	if err := l.Barrier(ctx); err != nil {
+		return "", err
+	}
+	raw, err := l.Source.Admin(ctx, subject.Gateway, observe.PushPath)
+	if err != nil {
+		return "", err
+	}
+	stats, err := envoy.ParseStats(raw)
+	if err != nil {
+		return "", err
+	}
+	if version = stats.Texts[cdsStat+".version_text"]; version == "" {
+		return "", errors.New("the gateway's Envoy does not say which push it has")
+	}
+	return version, nil
 }
 
 // push writes sentinels and waits until the proxies have them, and have warmed their

@@ -68,7 +68,7 @@ func New(client *kube.Client, source *live.Source, n int, domain string, images 
 	l := &Lab{Source: source, Certificates: certificates, kube: client, limits: limits, fixtures: baseline,
 		rolling: map[subject.Role]bool{}, waiting: map[manifest.Key]bool{}, doubtful: map[manifest.Key]bool{}}
 	l.reset()
-	source.Push = l.Barrier
+	source.Push = l.pushToGateway
 	return l, nil
 }
 

@@ -347,28 +347,39 @@ func TestFlushOfIstiod(t *testing.T) {
 	m.Print("istiod-1", "info ads CDS: PUSH for node:gateway-1.ns resources:9", refusal)
 	m.await(t, subject.Istiod, 2)
 	pushes := 0
-	m.source.Push = func(context.Context) error {
+	late := []string{"info ads XDS: Pushing Version:x/7", "info ads CDS: PUSH for node:gateway-1.ns resources:8", refusal}
+	m.source.Push = func(context.Context) (string, error) {
 		pushes++
-		m.Print("istiod-1", "info ads CDS: PUSH for node:client-1.ns", "info ads CDS: PUSH for node:gateway-1.ns resources:9", "info ads after")
-		return nil
+		m.Print("istiod-1", late...)
+		m.Print("istiod-1", "info ads XDS: Pushing Version:x/8", "info ads CDS: PUSH for node:client-1.ns", "info ads CDS: PUSH for node:gateway-1.ns resources:9", "info ads after")
+		return "x/8", nil
 	}
 	a, err := m.ask(t, observe.Flush{Role: subject.Istiod, Token: "t9", Since: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// From the mark on, up to the push that was made for it: an earlier one is none.
-	want := []string{refusal, "info ads CDS: PUSH for node:client-1.ns", "info ads CDS: PUSH for node:gateway-1.ns resources:9"}
+	// From the mark on, up to the push that was made for it: an earlier one is none, even
+	// if its lines come only now.
+	want := append([]string{refusal}, late...)
+	want = append(want, "info ads XDS: Pushing Version:x/8", "info ads CDS: PUSH for node:client-1.ns", "info ads CDS: PUSH for node:gateway-1.ns resources:9")
 	if diff := cmp.Diff(want, m.window(t, a, subject.Istiod)); diff != "" || pushes != 1 {
 		t.Errorf("%d pushes; -want +got:\n%s", pushes, diff)
 	}
 
 	m.source.Limits = observe.Limits{Line: 30 * time.Millisecond, Push: 30 * time.Millisecond}
-	m.source.Push = func(context.Context) error { return nil }
-	if _, err := m.ask(t, observe.Flush{Role: subject.Istiod, Since: 1}); err == nil || !strings.Contains(err.Error(), "a later line with PUSH for node:gateway-1") {
+	m.source.Push = func(context.Context) (string, error) { return "x/9", nil }
+	if _, err := m.ask(t, observe.Flush{Role: subject.Istiod, Since: 1}); err == nil || !strings.Contains(err.Error(), "a later line about push x/9") {
 		t.Errorf("without a push: %v", err)
 	}
+	m.source.Push = func(context.Context) (string, error) {
+		m.Print("istiod-1", "info ads XDS: Pushing Version:x/10")
+		return "x/10", nil
+	}
+	if _, err := m.ask(t, observe.Flush{Role: subject.Istiod, Since: 1}); err == nil || !strings.Contains(err.Error(), "a later line with PUSH for node:gateway-1") {
+		t.Errorf("a push to others: %v", err)
+	}
 	boom := errors.New("boom")
-	m.source.Push = func(context.Context) error { return boom }
+	m.source.Push = func(context.Context) (string, error) { return "", boom }
 	if _, err := m.ask(t, observe.Flush{Role: subject.Istiod}); !errors.Is(err, boom) {
 		t.Error(err)
 	}

@@ -227,14 +227,19 @@ func (s *Source) flushPartner(ctx context.Context, m mark, token string) (observ
 	return endsWith(ctx, w, m.pod.log, token)
 }
 
-// flushIstiod makes istiod push to the gateway now; its log says so in a line.
+// flushIstiod makes istiod push to the gateway now; its log says so in a line. Lines
+// about earlier pushes may still be on their way, so the push is told by its version.
 func (s *Source) flushIstiod(ctx context.Context, m mark, since int) (observe.Window, error) {
 	w := observe.Window{Role: m.pod.Role, Log: m.pod.Log, From: m.at}
 	gateway, err := s.role(subject.Gateway)
 	if err != nil {
 		return w, err
 	}
-	if err := s.Push(ctx); err != nil {
+	version, err := s.Push(ctx)
+	if err != nil {
+		return w, err
+	}
+	if w.From, err = m.pod.log.Wait(ctx, w.From, "a later line about push "+version, Contains("Version:"+version)); err != nil {
 		return w, err
 	}
 	if w, err = endsWith(ctx, w, m.pod.log, "PUSH for node:"+gateway.Name); err == nil && since <= w.To {

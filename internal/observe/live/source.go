@@ -49,9 +49,9 @@ type Source struct {
 	// Istioctl is the path of the program, for what only it can say.
 	Istioctl string
 	Limits   observe.Limits
-	// Push makes istiod push to the gateway now: the lab's barrier. istiod's log
-	// is flushed by it.
-	Push func(ctx context.Context) error
+	// Push makes istiod push to the gateway now, and returns the push's version or a later
+	// one's: the lab's barrier. istiod's log is flushed by it.
+	Push func(ctx context.Context) (version string, err error)
 	// LogsDir is the folder of the run's folder that keeps the logs.
 	LogsDir string
 	// OpenLog makes the file that keeps a log, by its path in the run's folder;

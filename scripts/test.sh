@@ -30,8 +30,9 @@ lint=$!
 # kept, so that none is linked twice; two of one name cannot be, and the module's root
 # has the name of its program.
 test_all() {
-	local code=0 packages
-	mapfile -t packages < <(go list ./... | grep --line-regexp --invert-match "$(go list -m)")
+	local code=0 listed packages
+	listed=$(go list ./...) || return 1 # a package that cannot be listed would not be tested
+	mapfile -t packages < <(grep --line-regexp --invert-match "$(go list -m)" <<<"$listed")
 	go test -vet=off . || code=$?
 	go test -vet=off -p $(($(nproc) + 2)) -o bin/tests/ -ldflags='-s -w' "${packages[@]}" || code=$?
 	return "$code"

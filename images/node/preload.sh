@@ -12,8 +12,8 @@ root=/stage/containerd
 # being layers itself, cannot hold.
 tar --list --verbose --file "$archive" | awk '/^-/ {print $NF}' | while read -r member; do
 	# Of the archive's members, the layers are archives themselves.
-	removed=$(tar --extract --to-stdout --file "$archive" "$member" | { tar --list 2>/dev/null || true; } | grep '\(^\|/\)\.wh\.' || true)
-	if [[ -n $removed ]]; then
+	inside=$(tar --extract --to-stdout --file "$archive" "$member" | { tar --list 2>/dev/null || true; cat >/dev/null; })
+	if removed=$(grep '\(^\|/\)\.wh\.' <<<"$inside"); then
 		echo "an image removes files of a layer below it, and has to be built without them: $removed" >&2
 		false
 	fi

@@ -216,6 +216,7 @@ func (s *session) preload(ctx context.Context, script, from, to string, names []
 		name := containerPrefix + to[strings.LastIndex(to, ":")+1:]
 		defer s.ownContainer(ctx, name)()
 		var stdout bytes.Buffer
+		// A volume at /stage, for a script that unpacks what it imports.
 		run := s.engineCommand(ctx, "run", "--privileged", "--name", name, "--network", "none", "--tmpfs", "/tmp", "--tmpfs", "/run", "-v", "/stage",
 			"-v", archive+":/tmp/archive.tar:ro", "-v", namesFile+":/tmp/names:ro",
 			"-v", filepath.Join(s.root, "images", script)+":/tmp/preload.sh:ro",

@@ -64,11 +64,7 @@ func (l *Lab) pushToGateway(ctx context.Context) (version string, err error) {
 	if err := l.Barrier(ctx); err != nil {
 		return "", err
 	}
-	raw, err := l.Source.Admin(ctx, subject.Gateway, observe.PushPath)
-	if err != nil {
-		return "", err
-	}
-	stats, err := envoy.ParseStats(raw)
+	stats, err := l.pushStats(ctx, subject.Gateway)
 	if err != nil {
 		return "", err
 	}
@@ -78,19 +74,29 @@ func (l *Lab) pushToGateway(ctx context.Context) (version string, err error) {
 	return version, nil
 }
 
+// pushStats are a proxy's statistics of what it was pushed.
+func (l *Lab) pushStats(ctx context.Context, role subject.Role) (*envoy.Stats, error) {
+	raw, err := l.Source.Admin(ctx, role, observe.PushPath)
+	if err != nil {
+		return nil, err
+	}
+	return envoy.ParseStats(raw)
+}
+
 // push writes sentinels and waits until the proxies have them, and have warmed their
 // clusters but for those that lack a secret.
 func (l *Lab) push(ctx context.Context) (lacking bool, err error) {
 	l.sentinel++
 	subset := fmt.Sprintf("s%d-%d", time.Now().UnixNano(), l.sentinel)
 	s := l.fixtures.Subject
-	objects := []k8s.Object{}
+	var objects []k8s.Object
 	if l.newHost {
 		l.host = subset + "." + manifest.SentinelDomain
 		objects = append(objects, sentinelEntry(s, l.host))
 	}
 	group, writing := errgroup.WithContext(ctx)
-	for _, o := range append(objects, sentinelRule(s, l.host, subset)) {
+	objects = append(objects, sentinelRule(s, l.host, subset))
+	for _, o := range objects {
 		group.Go(func() error { return l.put(writing, o) })
 	}
 	if err := group.Wait(); err != nil {
@@ -166,11 +172,7 @@ const pushInterval = 30 * time.Millisecond
 // reports whether the proxy has warmed all its clusters by then.
 func (l *Lab) awaitPush(ctx context.Context, role subject.Role, host string) (warm bool, err error) {
 	err = observe.PollEvery(ctx, pushInterval, func() (bool, string, error) {
-		raw, err := l.Source.Admin(ctx, role, observe.PushPath)
-		if err != nil {
-			return false, "", err
-		}
-		stats, err := envoy.ParseStats(raw)
+		stats, err := l.pushStats(ctx, role)
 		if err != nil {
 			return false, "", err
 		}

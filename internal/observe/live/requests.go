@@ -239,13 +239,18 @@ func (s *Source) flushIstiod(ctx context.Context, m mark, since int) (observe.Wi
 	if err != nil {
 		return w, err
 	}
-	if w.From, err = m.pod.log.Wait(ctx, w.From, "a later line about push "+version, Contains("Version:"+version)); err != nil {
+	begun, err := m.pod.log.Wait(ctx, m.at, "a later line about push "+version, Contains("Version:"+version))
+	if err != nil {
 		return w, err
 	}
-	if w, err = endsWith(ctx, w, m.pod.log, "PUSH for node:"+gateway.Name); err == nil && since <= w.To {
+	w.From = begun
+	if w, err = endsWith(ctx, w, m.pod.log, "PUSH for node:"+gateway.Name); err != nil {
+		return w, err
+	}
+	if w.From = m.at; since <= w.To {
 		w.From = since
 	}
-	return w, err
+	return w, nil
 }
 
 func (s *Source) flush(ctx context.Context, q observe.Flush) (a observe.Answer, err error) {

@@ -100,7 +100,7 @@ func (c *Client) Close() {
 // shellLoop reads commands, one in each line. Each prints to files of its own, since
 // its output may have any bytes; what the shell then prints is a line with the exit
 // code and the files' sizes, and the files.
-const shellLoop = `f=/tmp/twohop-shell.$$
+const shellLoop = `f=${TMPDIR:-/tmp}/twohop-shell.$$
 trap 'rm -f "$f.out" "$f.err"' EXIT
 while IFS= read -r line; do
   eval "$line" >"$f.out" 2>"$f.err" </dev/null

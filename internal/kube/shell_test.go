@@ -4,22 +4,32 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
 
-// here is a shell on this machine.
-func here(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
-	cmd := exec.CommandContext(ctx, "sh", "-c", shellLoop)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
-	cmd.WaitDelay = time.Second
-	return cmd.Run()
+// here is a shell on this machine; what one that is killed leaves goes with the test.
+func here(t *testing.T) func(context.Context, io.Reader, io.Writer, io.Writer) error {
+	dir := t.TempDir()
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait) // before the folder goes
+	return func(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) error {
+		running.Add(1)
+		defer running.Done()
+		cmd := exec.CommandContext(ctx, "sh", "-c", shellLoop)
+		cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+		cmd.WaitDelay = time.Second
+		return cmd.Run()
+	}
 }
 
 func TestShellRunsOneCommandAfterAnother(t *testing.T) {
-	s := startShell(here)
+	s := startShell(here(t))
 	defer s.stop(nil)
 	for _, tt := range []struct {
 		command     []string
@@ -44,7 +54,7 @@ func TestShellRunsOneCommandAfterAnother(t *testing.T) {
 
 // A command that does not end in time ends its shell: the next one would wait for it.
 func TestShellEndsWithTheContext(t *testing.T) {
-	s := startShell(here)
+	s := startShell(here(t))
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Millisecond, errors.New("no time left"))
 	defer cancel()
 	if _, _, _, err := s.run(ctx, []string{"sleep", "30"}); err == nil || err.Error() != "no time left" {
@@ -94,7 +104,7 @@ func TestShellThatBreaksIsNotTakenAgain(t *testing.T) {
 
 func TestShellsAreTakenOnce(t *testing.T) {
 	var all shells
-	one, two := startShell(here), startShell(here)
+	one, two := startShell(here(t)), startShell(here(t))
 	defer one.stop(nil)
 	defer two.stop(nil)
 	all.give("a", one)

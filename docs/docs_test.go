@@ -72,9 +72,10 @@ var floors = []struct {
 	rooms []string
 }{
 	{"around the house", []string{"", "cmd/twohop", "scripts/newclaim", "internal/runconfig"}},
+	{"audits", []string{"internal/audit", "internal/audit/report", "internal/audit/offline", "internal/audit/corpus", "internal/channel", "internal/computed", "internal/computed/agreement", "internal/rehearse", "internal/audit/livesource", "scripts/agreement"}},
 	{"judges", []string{"suites", "internal/experiment", "internal/check", "internal/replay", "internal/verdict", "internal/claim", "internal/attest", "internal/matrix", "internal/given", "internal/upgrade", "versions"}},
 	{"reads", []string{"internal/observe", "internal/observe/live", "internal/observe/recorded", "internal/probe", "internal/kube"}},
-	{"parses", []string{"internal/envoy", "internal/sockets", "internal/analysis"}},
+	{"parses", []string{"internal/envoy", "internal/walk", "internal/objects", "internal/sockets", "internal/analysis"}},
 	{"subject", []string{"internal/manifest", "internal/subject", "fixtures", "partner-nginx"}},
 	{"writes", []string{"internal/lab"}},
 	{"ground", []string{"internal/cluster", "internal/images", "internal/engine", "internal/state"}},

@@ -110,6 +110,8 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 		newSchemaCmd(),
 		newClaimsCmd(),
 		newRunsCmd(),
+		newAuditCmd(),
+		newChannelsCmd(),
 	)
 	addLiveCommands(root)
 	return root

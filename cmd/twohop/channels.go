@@ -5,8 +5,40 @@ import (
 	"io"
 	"strings"
 
+	"github.com/spf13/cobra"
+
+	"twohop/internal/audit/offline"
 	"twohop/internal/channel"
 )
+
+func newChannelsCmd() *cobra.Command {
+	var f yamlFlags
+	cmd := &cobra.Command{
+		Use:   "channels -f PATH",
+		Short: "List the external hosts that are meant to leave through a gateway",
+		Long: `Channels reads YAML and lists each external host that is meant to leave through an
+egress gateway: why, who calls it on which ports, and the objects that make its way.
+What it does not understand it names.`,
+		Example: `  twohop channels -f manifests/`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(f.paths) == 0 {
+				return usageError("say what to read: -f and a file, a folder or - for standard input")
+			}
+			o, err := f.options(cmd)
+			if err != nil {
+				return err
+			}
+			m, channels, _, err := offline.Read(o)
+			if err != nil {
+				return err
+			}
+			return writeChannels(cmd.OutOrStdout(), m, channels)
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
 
 // writeChannels lists channels for people.
 func writeChannels(w io.Writer, m *channel.Mesh, channels []*channel.Channel) error {

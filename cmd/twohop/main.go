@@ -112,6 +112,7 @@ Exit codes: 0 as expected, 1 different, 2 usage, 3 the environment failed,
 		newRunsCmd(),
 		newAuditCmd(),
 		newChannelsCmd(),
+		newRehearseCmd(),
 	)
 	addLiveCommands(root)
 	return root

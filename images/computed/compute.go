@@ -210,6 +210,9 @@ func entry(key string, m proto.Message) any {
 // line is the release that a proxy of this build calls itself.
 func line(version string) string {
 	version, _, _ = strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	if strings.Count(version, ".") == 1 {
+		version += ".0"
+	}
 	return version
 }
 

@@ -28,8 +28,11 @@ type Input struct {
 	Access func(namespace, account string) (allowed bool, unknown string)
 	// SecretsKnown says that a Secret that is not among the objects does not exist.
 	SecretsKnown bool
-	Exceptions   []Exception
-	Now          time.Time
+	// Also are findings of whoever gathered the input, such as about proxies that are not
+	// in sync.
+	Also       []Finding
+	Exceptions []Exception
+	Now        time.Time
 	// Hosts limits the audit to these channels; all if empty.
 	Hosts []string
 }
@@ -76,6 +79,12 @@ func Judge(in Input) *Report {
 			continue
 		}
 		a.channel(c)
+	}
+	for _, f := range in.Also {
+		a.add(f, nil)
+	}
+	if in.Run.Source != "computed" {
+		a.passed("29", "", "")
 	}
 	if len(in.Hosts) == 0 {
 		a.orphans()
@@ -136,6 +145,7 @@ func (a *auditor) refusals() {
 		}
 		a.add(f, r.Object)
 	}
+	a.enumerations()
 	a.passed("31", "", fmt.Sprintf("%d objects", len(a.Mesh.Set.All)))
 }
 

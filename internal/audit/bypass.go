@@ -259,20 +259,8 @@ func (e *egress) elsewhere(account string) bool {
 
 // twice judges several rules, routes or servers for one host.
 func (e *egress) twice() {
-	for hop, rules := range [][]*channel.DestinationRule{e.Hop1, e.Hop2} {
-		for i, a := range rules {
-			for _, b := range rules[i+1:] {
-				if a.Host != b.Host || apart(a, b) {
-					continue
-				}
-				f := Finding{ID: "01", Severity: High, Hop: hop + 1, Seen: "also " + a.Ref.String() + ": the older one's policy is in force, and the input does not say which that is", Wanted: "one DestinationRule for the host"}
-				if a.Spec.GetTrafficPolicy() == nil && b.Spec.GetTrafficPolicy() == nil {
-					f.Severity, f.Seen = Medium, "also "+a.Ref.String()+": their subsets are merged"
-				}
-				e.find(f, of(b.Object, "spec.host"))
-			}
-		}
-	}
+	e.rules(1, e.Hop1)
+	e.rules(2, e.Hop2)
 	for i, a := range e.Mesh.Sidecars {
 		for _, b := range e.Mesh.Sidecars[i+1:] {
 			if a.Namespace == b.Namespace && a.Spec.GetWorkloadSelector() == nil && b.Spec.GetWorkloadSelector() == nil {
@@ -303,6 +291,26 @@ func (e *egress) twice() {
 				}
 			}
 		}
+	}
+}
+
+// rules finds rules of one host that a proxy has to choose from.
+func (e *egress) rules(hop int, rules []*channel.DestinationRule) {
+	for i, b := range rules {
+		at := slices.IndexFunc(rules[:i], func(a *channel.DestinationRule) bool { return a.Host == b.Host && !apart(a, b) })
+		if at < 0 {
+			continue
+		}
+		a := rules[at]
+		f := Finding{ID: "01", Severity: High, Hop: hop, Seen: "also " + a.Ref.String() + ": the older one's policy is in force, and the input does not say which that is", Wanted: "one DestinationRule for the host"}
+		if a.Spec.GetTrafficPolicy() == nil && b.Spec.GetTrafficPolicy() == nil {
+			f.Severity, f.Seen = Medium, "also "+a.Ref.String()+": their subsets are merged"
+		}
+		f.Field = "spec.host"
+		if hop == 2 {
+			f.Host = e.Host
+		}
+		e.add(f, b.Object) // of the gateway's rules once, not for each host
 	}
 }
 

@@ -115,11 +115,15 @@ func written(r *api.DestinationRule, to target) (found []setting) {
 // hosts or its gateway.
 func (a *auditor) orphans() {
 	used := map[string]bool{}
+	subsets := map[string]bool{}
 	for _, v := range a.Views {
 		if v.Config == nil {
 			continue
 		}
-		for _, k := range v.Config.Clusters {
+		for name, k := range v.Config.Clusters {
+			if to := parseCluster(name); to.subset != "" {
+				subsets[to.host+" "+to.subset] = true
+			}
 			if path, ok := k.DestinationRule(); ok {
 				used[tail(path)] = true
 			}
@@ -133,7 +137,8 @@ func (a *auditor) orphans() {
 		}
 	}
 	for _, r := range a.Mesh.Rules {
-		if used[r.Namespace+"/destination-rule/"+r.Name] || a.rejected[r.Ref] {
+		merged := slices.ContainsFunc(r.Spec.GetSubsets(), func(s *api.Subset) bool { return subsets[r.Host+" "+s.GetName()] })
+		if used[r.Namespace+"/destination-rule/"+r.Name] || merged || a.rejected[r.Ref] {
 			continue
 		}
 		known := a.Mesh.Service(r.Host) != nil || len(a.Mesh.EntriesFor(r.Host)) > 0

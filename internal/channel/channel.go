@@ -406,6 +406,24 @@ func withMesh(v *VirtualService) []string {
 	return []string{"mesh"}
 }
 
+// uses reports whether a rule for the gateway's Service is for this channel: it has a
+// policy for all, or a subset that one of the channel's routes names.
+func (c *Channel) uses(r *DestinationRule) bool {
+	if r.Spec.GetTrafficPolicy() != nil || len(r.Spec.GetSubsets()) == 0 {
+		return true
+	}
+	for _, v := range c.VirtualServices {
+		for _, route := range v.Spec.GetHttp() {
+			for _, d := range route.GetRoute() {
+				if slices.ContainsFunc(r.Spec.GetSubsets(), func(s *api.Subset) bool { return s.GetName() == d.GetDestination().GetSubset() }) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // Objects are all that make the channel, for people.
 func (c *Channel) Objects() (found []objects.Ref) {
 	for _, v := range c.VirtualServices {
@@ -417,7 +435,12 @@ func (c *Channel) Objects() (found []objects.Ref) {
 	for _, g := range c.Gateways {
 		found = append(found, g.Ref)
 	}
-	for _, r := range slices.Concat(c.Hop1, c.Hop2) {
+	for _, r := range c.Hop1 {
+		if c.uses(r) {
+			found = appendNew(found, r.Ref)
+		}
+	}
+	for _, r := range c.Hop2 {
 		found = appendNew(found, r.Ref)
 	}
 	for _, e := range c.Entries {

@@ -75,7 +75,7 @@ func build(ctx context.Context, root, line, to string) error {
 	defer os.Remove(temp)
 	cmd := exec.CommandContext(ctx, "go", "build", "-modfile", filepath.Join("istio-"+line, "go.mod"), "-pgo=off",
 		"-tags", "no_btrfs,no_devmapper,no_zfs,disable_pgv",
-		"-ldflags", "-s -w -X istio.io/istio/pkg/version.buildVersion="+line+".0", "-o", temp, "./computed")
+		"-ldflags", "-s -w -X istio.io/istio/pkg/version.buildVersion="+line, "-o", temp, "./computed")
 	cmd.Dir = filepath.Join(root, "images")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-buildvcs=false", "GOWORK=off")
 	var errs bytes.Buffer

@@ -21,6 +21,15 @@ type Config map[string]string
 // Parse reads a config_dump. What it does not know the sort of is an error: it could
 // not be told what is missing.
 func Parse(dump []byte) (Config, error) {
+	return read(dump, "BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump")
+}
+
+// ParseResources reads a config_dump of what a control plane sends: it has no bootstrap.
+func ParseResources(dump []byte) (Config, error) {
+	return read(dump, "ClustersConfigDump", "ListenersConfigDump")
+}
+
+func read(dump []byte, sections ...string) (Config, error) {
 	var d struct{ Configs []map[string]any }
 	if err := json.Unmarshal(dump, &d); err != nil {
 		return nil, fmt.Errorf("config_dump: %w", err)
@@ -48,7 +57,7 @@ func Parse(dump []byte) (Config, error) {
 			return nil, fmt.Errorf("config_dump: a section of an unknown sort, %q", url)
 		}
 	}
-	for _, sort := range []string{"BootstrapConfigDump", "ClustersConfigDump", "ListenersConfigDump"} {
+	for _, sort := range sections {
 		if !seen[sort] {
 			return nil, fmt.Errorf("config_dump: there is no %s", sort)
 		}

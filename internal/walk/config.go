@@ -25,6 +25,9 @@ type Config struct {
 	// Rejected are updates that the proxy refused.
 	Rejected []envoy.Rejection
 	Warming  []string
+	// Secrets are those that the proxy has or waits for; nil if the dump does not say, as a
+	// computed one.
+	Secrets []envoy.Secret
 }
 
 // Endpoint is where a cluster connects to.
@@ -186,6 +189,10 @@ func Parse(dump []byte) (*Config, error) {
 			err = c.routes(raw)
 		case "EndpointsConfigDump":
 			err = c.endpoints(raw)
+		case "SecretsConfigDump":
+			if c.Secrets, err = envoy.ParseSecrets(snake); c.Secrets == nil {
+				c.Secrets = []envoy.Secret{}
+			}
 		}
 		if err != nil {
 			return nil, err

@@ -33,6 +33,10 @@ type line struct {
 	Worst    audit.Severity
 	Findings []string
 	Error    string
+	// Truth is what a rehearsal, or a claim that measured it, says of the fault: "harmful",
+	// "harmless", "refused" by the API server, or "" where neither can tell. Why says how.
+	Truth string
+	Why   string
 }
 
 func main() {
@@ -40,15 +44,16 @@ func main() {
 	program := flag.String("program", "", "the helper with istiod's code")
 	only := flag.String("setup", "", "only setups whose name holds this")
 	every := flag.Int("every", 1, "every n-th fault")
+	envoy := flag.String("envoy", "", "Envoy: rehearse each fault")
 	workers := flag.Int("workers", 2, "how many at once")
 	flag.Parse()
-	if err := run(*dir, *program, *only, *every, *workers); err != nil {
+	if err := run(*dir, *program, *envoy, *only, *every, *workers); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, program, only string, every, workers int) error {
+func run(dir, program, envoy, only string, every, workers int) error {
 	setups, err := corpus.Load(dir)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func run(dir, program, only string, every, workers int) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			j := judge{program: program, clean: map[string]map[string]bool{}}
+			j := judge{program: program, envoy: envoy, clean: map[string]map[string]bool{}, stage: map[string]*stage{}}
 			for job := range jobs {
 				l := j.line(job.setup, job.fault)
 				raw, _ := json.Marshal(l)
@@ -100,33 +105,35 @@ type judge struct {
 	istiod  *computed.Istiod
 	asked   int
 	clean   map[string]map[string]bool // findings of setups without a fault
+	envoy   string
+	stage   map[string]*stage
 }
 
 const askedMost = 100
 
-func (j *judge) audit(docs []byte) (*audit.Report, error) {
+func (j *judge) audit(docs []byte) (*audit.Report, *offline.Gathered, error) {
 	if j.asked++; j.istiod == nil || j.asked > askedMost {
 		j.end()
 		var err error
 		if j.istiod, err = computed.Start(context.Background(), j.program); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		j.asked = 0
 	}
 	set := &objects.Set{}
 	if err := set.Parse("setup.yaml", docs); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	m, channels, mesh, err := offline.Find(set, "")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	g, err := offline.Ask(j.istiod, m, channels, mesh)
 	if err != nil {
 		j.istiod = nil
-		return nil, err
+		return nil, nil, err
 	}
-	return audit.Judge(g.Input), nil
+	return audit.Judge(g.Input), g, nil
 }
 
 func (j *judge) end() {
@@ -141,7 +148,7 @@ func key(f audit.Finding) string { return fmt.Sprint(f.ID, f.Object, f.Field, f.
 func (j *judge) line(s corpus.Setup, f corpus.Fault) line {
 	l := line{ID: f.ID, Object: f.Object, Field: f.Field}
 	if j.clean[s.Name] == nil {
-		r, err := j.audit(s.Docs)
+		r, g, err := j.audit(s.Docs)
 		if err != nil {
 			l.Error = err.Error()
 			return l
@@ -150,12 +157,19 @@ func (j *judge) line(s corpus.Setup, f corpus.Fault) line {
 		for _, f := range r.Findings {
 			j.clean[s.Name][key(f)] = true
 		}
+		if j.envoy != "" {
+			if j.stage[s.Name], err = j.rehearse(g, nil); err != nil {
+				l.Error = "rehearse the setup: " + err.Error()
+				return l
+			}
+		}
 	}
-	r, err := j.audit(f.Docs)
+	r, g, err := j.audit(f.Docs)
 	if err != nil {
 		l.Error = err.Error()
 		return l
 	}
+	j.truth(&l, f, g, j.stage[s.Name])
 	for _, x := range r.Findings {
 		if j.clean[s.Name][key(x)] {
 			continue

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants matrix pins bench bad-days test record reproduce nightly new-claim docs build images up down clean help
+.PHONY: e2e e2e-all mutants matrix agreement release release-test pins bench bad-days test record reproduce nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -41,6 +41,16 @@ record: ## pack finished runs (WHOLE=out/… RUN=out/… OTHER=out/…) into the
 matrix: build ## judge every claim on each combination of versions, write docs/versions.md and out/matrix/matrix.html
 	@bin/twohop matrix --table docs/versions.md --record versions
 
+agreement: ## hold what istiod's code computes against the recordings, and the audit against rehearsed faults; write docs/agreement*.md
+	@go test ./internal/computed/agreement -computed -update -count=1
+	@go run ./scripts/agreement -table docs/agreement.md
+
+release: ## build archives, checksums, SBOMs and krew's manifest into out/release (PLATFORMS, ISTIO_LINES, VERSION, RELEASE_URL)
+	@scripts/release.sh
+
+release-test: ## build this machine's archive twice, install it as krew does, audit without Go
+	@go test -count=1 -timeout 60m -v ./packaging -release
+
 pins: ## ask whether all that the source lane pins is still served
 	@scripts/pins.sh
 
@@ -68,7 +78,7 @@ help: ## list these targets
 	@echo "Usage: make [TARGET] [VARIABLE=VALUE]..., where TARGET is e2e if left out"
 	@echo
 	@sed -n 's/^\([a-z0-9-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r target text; do \
-		printf '  %-9s %s\n' "$$target" "$$text"; \
+		printf '  %-12s %s\n' "$$target" "$$text"; \
 	done
 	@echo
 	@echo "README.md lists the variables of a run; \"bin/twohop --help\" lists the commands."

@@ -71,13 +71,13 @@ var floors = []struct {
 	title string
 	rooms []string
 }{
-	{"around the house", []string{"", "cmd/twohop", "scripts/newclaim", "internal/runconfig"}},
-	{"audits", []string{"internal/audit", "internal/audit/report", "internal/audit/offline", "internal/audit/corpus", "internal/channel", "internal/computed", "internal/computed/agreement", "internal/rehearse", "internal/audit/livesource", "scripts/agreement"}},
+	{"around the house", []string{"", "cmd/twohop", "scripts/newclaim", "packaging", "internal/runconfig"}},
+	{"audits", []string{"internal/audit", "internal/audit/report", "internal/audit/offline", "internal/audit/corpus", "internal/channel", "internal/computed", "internal/computed/agreement", "internal/rehearse", "internal/audit/livesource", "internal/audit/online", "scripts/agreement"}},
 	{"judges", []string{"suites", "internal/experiment", "internal/check", "internal/replay", "internal/verdict", "internal/claim", "internal/attest", "internal/matrix", "internal/given", "internal/upgrade", "versions"}},
 	{"reads", []string{"internal/observe", "internal/observe/live", "internal/observe/recorded", "internal/probe", "internal/kube"}},
 	{"parses", []string{"internal/envoy", "internal/walk", "internal/objects", "internal/sockets", "internal/analysis"}},
 	{"subject", []string{"internal/manifest", "internal/subject", "fixtures", "partner-nginx"}},
-	{"writes", []string{"internal/lab"}},
+	{"writes", []string{"internal/lab", "deploy/audit/publish"}},
 	{"ground", []string{"internal/cluster", "internal/images", "internal/engine", "internal/state"}},
 	{"proof of the proof", []string{"internal/mutant", "internal/replay/mutation", "internal/replay/mutation/find", "internal/replay/record", "internal/replay/recording"}},
 }

@@ -77,7 +77,7 @@ func writeSBOM(out io.Writer, name string, at time.Time, binaries []string) erro
 	}
 	d := document{
 		SPDXVersion: "SPDX-2.3", DataLicense: "CC0-1.0", SPDXID: documentID, Name: name,
-		CreationInfo: creationInfo{Created: at.UTC().Format(time.RFC3339), Creators: []string{"Tool: twohop-packaging"}},
+		CreationInfo: creationInfo{Created: at.UTC().Format(time.RFC3339), Creators: []string{"Tool: twohop-packaging-1.0"}},
 	}
 	identity := sha256.New()
 	modules := map[string]spdxPackage{}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -286,7 +287,11 @@ func (f *auditFlags) fromCluster(ctx context.Context, cmd *cobra.Command) (in au
 
 func auditOptions(cmd *cobra.Command, strict bool) report.Options {
 	text := textOptions(cmd.OutOrStdout())
-	return report.Options{Colour: text.Colour, Width: text.Width, Strict: strict}
+	o := report.Options{Colour: text.Colour, Width: text.Width, Strict: strict}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		o.Version = info.Main.Version
+	}
+	return o
 }
 
 // auditExit is the exit code of a report, the same for every format.
@@ -304,7 +309,7 @@ func auditExit(r *audit.Report, strict bool) error {
 func program(cmd *cobra.Command, line string) (string, error) {
 	cache, err := state.Dir()
 	if err != nil {
-		return "", err
+		cache = "" // beside the command there may be one all the same
 	}
 	root, err := repository()
 	if err != nil {

@@ -324,9 +324,7 @@ func (r *runner) suite(ctx context.Context, locks state.Hold) error {
 	cmd.Env = append(os.Environ(), runconfig.Env+"="+dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	locks.Pass(cmd) // an orphaned suite still holds the cluster
-	// A group of its own: Ctrl-C reaches this process only, which passes it on.
-	// If this process is killed, the suite is told and cleans up by itself.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGINT}
+	cmd.SysProcAttr = childAttr()
 	ended := make(chan error, 1)
 	started := make(chan error, 1)
 	go func() {

@@ -45,6 +45,7 @@ type proxy struct {
 	ServiceAccount string            `json:"serviceAccount"`
 	Labels         map[string]string `json:"labels"`
 	IP             string            `json:"ip"`
+	Config         string            `json:"config"` // ProxyConfig in YAML, over the mesh's
 	// Version is the proxy's; empty is the line's own.
 	Version string `json:"version"`
 }
@@ -102,7 +103,7 @@ func compute(t test.Failer, crds schemas, q question) (answer, error) {
 	}
 	s.Env().PushContext().InitContext(s.Env(), nil, nil)
 	for _, p := range q.Proxies {
-		raw, err := dump(s, p)
+		raw, err := dump(s, q.Domain, p)
 		if err != nil {
 			return a, fmt.Errorf("proxy %s: %w", p.ID, err)
 		}
@@ -156,16 +157,24 @@ func sortOut(crds schemas, q question) (configs []config.Config, objects []runti
 	return configs, objects, refused, nil
 }
 
-func dump(s *core.ConfigGenTest, p proxy) (json.RawMessage, error) {
+func dump(s *core.ConfigGenTest, domain string, p proxy) (json.RawMessage, error) {
 	if p.Version == "" {
 		p.Version = line(version.Info.Version)
 	}
+	m := s.PushContext().Mesh
+	if p.Config != "" {
+		var err error
+		if m, err = mesh.ApplyProxyConfig(p.Config, m); err != nil {
+			return nil, fmt.Errorf("annotation proxy.istio.io/config: %w", err)
+		}
+	}
 	node := s.SetupProxy(&model.Proxy{
 		ID: p.Name + "." + p.Namespace, Type: model.NodeType(p.Type), ConfigNamespace: p.Namespace, IPAddresses: []string{p.IP},
-		DNSDomain: p.Namespace + ".svc." + s.PushContext().Mesh.GetTrustDomain(), Labels: p.Labels,
+		DNSDomain: p.Namespace + ".svc." + domain, Labels: p.Labels,
 		Metadata: &model.NodeMetadata{
 			Namespace: p.Namespace, ClusterID: constants.DefaultClusterName, ServiceAccount: p.ServiceAccount,
-			Labels: p.Labels, IstioVersion: p.Version,
+			Labels: p.Labels, IstioVersion: p.Version, MeshID: m.GetTrustDomain(), WorkloadName: p.Name,
+			ProxyConfig: (*model.NodeMetaProxyConfig)(m.GetDefaultConfig()),
 		},
 	})
 	var clusters, listeners, routes, loads []any

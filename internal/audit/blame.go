@@ -122,6 +122,9 @@ func (e *egress) blameNoRoute(w *channel.Workload, s *walk.Config, port channel.
 			}
 		}
 	}
+	if b, ok := e.routeForPort(port); ok {
+		return b
+	}
 	for _, entry := range e.Entries {
 		if !slices.ContainsFunc(entry.Spec.GetPorts(), func(p *api.ServicePort) bool { return int(p.GetNumber()) == port.Number }) {
 			return blame{object: entry.Object, field: "spec.ports", wanted: fmt.Sprintf("a port %d of protocol HTTP: without one the sidecar has no listener for it", port.Number),
@@ -135,6 +138,27 @@ func (e *egress) blameNoRoute(w *channel.Workload, s *walk.Config, port channel.
 		return missing("ServiceEntry", e.gatewayNamespace(), "")
 	}
 	return of(e.VirtualServices[0].Object, "spec.http")
+}
+
+// routeForPort says that a route is for a port that nothing registers, while a port that
+// the ServiceEntry registers for HTTP has no route: the route's is the odd one.
+func (e *egress) routeForPort(port channel.Port) (blame, bool) {
+	i := slices.IndexFunc(e.Ports, func(p channel.Port) bool { return !p.Routed && !p.TLS })
+	if i < 0 || !port.Routed {
+		return blame{}, false
+	}
+	for _, v := range e.VirtualServices {
+		for k, r := range v.Spec.GetHttp() {
+			for j, m := range r.GetMatch() {
+				if int(m.GetPort()) == port.Number {
+					b := atRoute(v, k, fmt.Sprintf(".match[%d].port", j))
+					b.seen, b.wanted, b.patch = fmt.Sprintf("port %d, which nothing registers: the requests of port %d take no route", port.Number, e.Ports[i].Number), fmt.Sprintf("port %d", e.Ports[i].Number), fmt.Sprintf("port: %d", e.Ports[i].Number)
+					return b, true
+				}
+			}
+		}
+	}
+	return blame{}, false
 }
 
 // meshRoute says what keeps a VirtualService from taking callers' requests on a port.

@@ -64,6 +64,13 @@ func (e *egress) blameAbsent(w *channel.Workload, s *walk.Config, way walk.Way, 
 		b.seen, b.wanted = "port "+to.port+", which the gateway's Service does not have", fmt.Sprintf("port %v", ports(service))
 		return b
 	}
+	if service != nil {
+		for i, p := range service.Spec.Ports {
+			if fmt.Sprint(p.Port) == to.port && p.Protocol != "" && p.Protocol != "TCP" {
+				return blame{object: service.Object, ref: service.Ref, field: fmt.Sprintf("spec.ports[%d].protocol", i), seen: "protocol " + string(p.Protocol), wanted: "protocol TCP"}
+			}
+		}
+	}
 	if to.subset != "" {
 		if b, ok := e.blameSubset(w.Namespace, to, e.Hop1, way); ok {
 			return b
@@ -117,7 +124,7 @@ func (e *egress) blameSubset(namespace string, to target, rules []*channel.Desti
 		}
 	}
 	for _, r := range rules {
-		if len(r.Spec.GetSubsets()) == 0 {
+		if len(r.Spec.GetSubsets()) == 0 || hasSubset(r.Spec, to.subset) {
 			continue
 		}
 		names := []string{}
@@ -224,7 +231,7 @@ func (e *egress) blameNoEndpoint(to target) blame {
 		if r.Proxy != channel.Router && r.Proxy != channel.None || r.Assumed != "" {
 			continue
 		}
-		serves := slices.ContainsFunc(e.Gateways, func(g *channel.Gateway) bool { return r.Selected(g.Spec.GetSelector()) })
+		serves := slices.ContainsFunc(e.Gateways, func(g *channel.Gateway) bool { return g.Selects(r) })
 		if r.Namespace == s.Namespace && serves {
 			return b
 		}
@@ -258,7 +265,7 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 	}
 	var serving []*channel.Gateway
 	for _, g := range e.Gateways {
-		if router.Selected(g.Spec.GetSelector()) {
+		if g.Selects(router) {
 			serving = append(serving, g)
 		}
 	}

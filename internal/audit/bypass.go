@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	"twohop/internal/channel"
 	"twohop/internal/objects"
@@ -116,7 +119,7 @@ func (e *egress) gateways() {
 		}
 	}
 	for _, g := range e.Gateways {
-		if len(e.Mesh.Serving(g)) == 0 && !slices.ContainsFunc(e.Mesh.Workloads, func(w *channel.Workload) bool { return w.Selected(g.Spec.GetSelector()) }) {
+		if len(e.Mesh.Serving(g)) == 0 && !slices.ContainsFunc(e.Mesh.Workloads, func(w *channel.Workload) bool { return g.Selects(w) }) {
 			e.find(Finding{ID: "02", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("selector %v selects no gateway", g.Spec.GetSelector()), Wanted: "the labels of the gateway's pods"}, of(g.Object, "spec.selector"))
 		}
 	}
@@ -151,7 +154,7 @@ func (e *egress) bypass() {
 // serves reports whether a workload is behind a Service of the gateway's.
 func (e *egress) serves(w *channel.Workload) bool {
 	return slices.Contains(e.Routers, w) || slices.ContainsFunc(e.Services, func(s *channel.Service) bool { return slices.Contains(e.Mesh.Behind(s), w) }) ||
-		slices.ContainsFunc(e.Mesh.Gateways, func(g *channel.Gateway) bool { return w.Selected(g.Spec.GetSelector()) })
+		slices.ContainsFunc(e.Mesh.Gateways, func(g *channel.Gateway) bool { return g.Selects(w) })
 }
 
 // outboundPolicy judges what a sidecar does with what no route takes.
@@ -208,9 +211,9 @@ func (e *egress) entries() {
 			}
 			conflict := a.Spec.GetResolution() != b.Spec.GetResolution() || fmt.Sprint(a.Spec.GetEndpoints()) != fmt.Sprint(b.Spec.GetEndpoints()) || fmt.Sprint(a.Spec.GetPorts()) == fmt.Sprint(b.Spec.GetPorts())
 			seen := "also in " + a.Ref.String() + fmt.Sprintf(": resolution %s there and %s here", a.Spec.GetResolution(), b.Spec.GetResolution())
-			f := Finding{ID: "12", Severity: Medium, Hop: 2, Seen: seen, Wanted: "one ServiceEntry for the host, or exportTo that keeps them apart"}
-			if conflict && !separate(a, b) {
-				f.Severity = High
+			f := Finding{ID: "12", Severity: Low, Hop: 2, Seen: seen, Wanted: "one ServiceEntry for the host, or exportTo that keeps them apart"}
+			if conflict {
+				f.Severity = Medium // what the gateway makes of both is judged at hop 2
 			}
 			if separate(a, b) {
 				continue
@@ -286,12 +289,17 @@ func (e *egress) twice() {
 					same := s.GetPort().GetNumber() == t.GetPort().GetNumber() && slices.ContainsFunc(s.GetHosts(), func(h string) bool { return slices.Contains(t.GetHosts(), h) })
 					shared := slices.ContainsFunc(e.Mesh.Serving(a), func(w *channel.Workload) bool { return slices.Contains(e.Mesh.Serving(b), w) })
 					if same && shared {
-						e.find(Finding{ID: "28", Severity: High, Hop: 1, Seen: "also in " + a.Ref.String() + ", on the same port: the second server is dropped", Wanted: "one server for the host and port"}, of(b.Object, fmt.Sprintf("spec.servers[%d]", j)))
+						e.find(Finding{ID: "28", Severity: Medium, Hop: 1, Seen: "also in " + a.Ref.String() + ", on the same port: the second server is dropped", Wanted: "one server for the host and port"}, of(b.Object, fmt.Sprintf("spec.servers[%d]", j)))
 					}
 				}
 			}
 		}
 	}
+}
+
+// aged reports whether an object says when it was made.
+func aged(o *objects.Object) bool {
+	return bytes.Contains(o.JSON, []byte(`"creationTimestamp":"`))
 }
 
 // rules finds rules of one host that a proxy has to choose from.
@@ -303,8 +311,13 @@ func (e *egress) rules(hop int, rules []*channel.DestinationRule) {
 		}
 		a := rules[at]
 		f := Finding{ID: "01", Severity: High, Hop: hop, Seen: "also " + a.Ref.String() + ": the older one's policy is in force, and the input does not say which that is", Wanted: "one DestinationRule for the host"}
-		if a.Spec.GetTrafficPolicy() == nil && b.Spec.GetTrafficPolicy() == nil {
+		switch {
+		case a.Spec.GetTrafficPolicy() == nil && b.Spec.GetTrafficPolicy() == nil:
 			f.Severity, f.Seen = Medium, "also "+a.Ref.String()+": their subsets are merged"
+		case aged(a.Object) && aged(b.Object):
+			f.Severity, f.Seen = Medium, "also "+a.Ref.String()+": the older one's policy is in force"
+		case proto.Equal(a.Spec.GetTrafficPolicy(), b.Spec.GetTrafficPolicy()):
+			f.Severity, f.Seen = Medium, "also "+a.Ref.String()+", with the same policy"
 		}
 		f.Field = "spec.host"
 		if hop == 2 {
@@ -336,5 +349,8 @@ func apart(a, b *channel.DestinationRule) bool {
 	own := func(r *channel.DestinationRule) bool {
 		return len(r.Spec.GetExportTo()) == 1 && r.Spec.GetExportTo()[0] == "."
 	}
-	return a.Namespace != b.Namespace && (own(a) || own(b))
+	seen := func(r *channel.DestinationRule, other string) bool {
+		return exports(r.Spec.GetExportTo(), r.Namespace, other)
+	}
+	return a.Namespace != b.Namespace && (own(a) || own(b)) || !seen(a, a.Namespace) || !seen(b, b.Namespace)
 }

@@ -50,10 +50,13 @@ var kinds = map[string]kind{
 	"34": {"No object is given twice", "Applied, the later one wins.", ""},
 }
 
-// Kinds lists the checks: id and title, in order.
-func Kinds() (list []Check) {
+// Kind is what a check is about.
+type Kind struct{ ID, Title, Why, Claim string }
+
+// Kinds lists the checks, in order.
+func Kinds() (list []Kind) {
 	for id, k := range kinds {
-		list = append(list, Check{ID: id, Title: k.title})
+		list = append(list, Kind{id, k.title, k.why, k.claim})
 	}
 	sort.Slice(list, func(i, j int) bool { return list[i].ID < list[j].ID })
 	return list

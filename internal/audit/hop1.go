@@ -36,7 +36,12 @@ func (e *egress) hop1(w *channel.Workload, s *walk.Config, port channel.Port, wa
 	e.pool(u, 1, name(w), to)
 	if u.Known && len(u.Endpoints) == 0 {
 		f.ID, f.Seen, f.Wanted = "03", fmt.Sprintf("cluster %s has no endpoint: requests get 503 (UH)", share.Cluster), "a gateway pod behind its Service"
-		e.find(f, e.blameNoEndpoint(to))
+		b := e.blameNoEndpoint(to)
+		if u.Cluster.Type() == "ORIGINAL_DST" {
+			b = e.blameHop1TLS(u, "")
+			b.field, b.seen, b.wanted = strings.TrimSuffix(b.field, "tls")+"loadBalancer.simple", "PASSTHROUGH: the sidecar connects to the address that the application called, not to the gateway", "another load balancer"
+		}
+		e.find(f, b)
 		return
 	}
 	if !u.Known {

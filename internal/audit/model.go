@@ -2,7 +2,7 @@
 // encrypted and authenticated as they are meant to be, from what both proxies are
 // configured with and from the objects that made it so. It has no control, so it never
 // says "supported": a check passes, fails, or is unknown, and a finding may be excepted.
-// It reads; whoever calls it has asked a cluster or computed the configuration.
+// It gets what was read or computed, and must not import what asks a cluster.
 package audit
 
 import (

@@ -51,7 +51,7 @@ func (m *Mesh) assumeGateways() {
 // meantAsGateway reports whether a Gateway's selector names the workload, whatever
 // proxy it has.
 func (w *Workload) meantAsGateway(m *Mesh) bool {
-	return slices.ContainsFunc(m.Gateways, func(g *Gateway) bool { return w.Selected(g.Spec.GetSelector()) })
+	return slices.ContainsFunc(m.Gateways, func(g *Gateway) bool { return g.Selects(w) })
 }
 
 // whereGatewayIs guesses a gateway's namespace and name: those of the Service that a

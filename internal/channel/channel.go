@@ -1,6 +1,7 @@
 // Package channel finds the egress in a mesh's objects: each external host that is
 // meant to leave through a gateway, who calls it, and which objects make its way. It
-// reads objects and nothing else; what it does not understand it names.
+// reads objects and nothing else, and must not import what asks a cluster; what it does
+// not understand it names.
 package channel
 
 import (
@@ -179,7 +180,7 @@ func (m *Mesh) isGateway(host string) bool {
 			return true
 		}
 		for _, g := range m.Gateways {
-			if w.Selected(g.Spec.GetSelector()) {
+			if g.Selects(w) {
 				return true
 			}
 		}

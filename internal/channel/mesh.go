@@ -263,11 +263,20 @@ func (m *Mesh) Outside(w *Workload) bool {
 // Serving are the proxies that a Gateway configures.
 func (m *Mesh) Serving(g *Gateway) (found []*Workload) {
 	for _, w := range m.Workloads {
-		if w.Proxy != None && w.Selected(g.Spec.GetSelector()) {
+		if w.Proxy != None && g.Selects(w) {
 			found = append(found, w)
 		}
 	}
 	return found
+}
+
+// Selects reports whether a Gateway is for a workload's pods. One without a selector is
+// for every gateway's.
+func (g *Gateway) Selects(w *Workload) bool {
+	if len(g.Spec.GetSelector()) == 0 {
+		return w.Proxy == Router
+	}
+	return w.Selected(g.Spec.GetSelector())
 }
 
 // EntriesFor are the ServiceEntries that have a host: by name, else by wildcard.

@@ -1,6 +1,7 @@
 package computed
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -40,6 +41,8 @@ func question(m *channel.Mesh, meshConfig string, proxies []*channel.Workload) (
 			add(o, o.JSON)
 		case o.Group() == "" && o.Kind == "Service":
 			add(o, withAddress(o, len(index)))
+		case o.Group() == "discovery.k8s.io" && o.Kind == "EndpointSlice":
+			add(o, o.JSON)
 		}
 	}
 	made := func(v any) {
@@ -76,7 +79,7 @@ func question(m *channel.Mesh, meshConfig string, proxies []*channel.Workload) (
 	for i, w := range proxies {
 		q.Proxies = append(q.Proxies, Proxy{
 			ID: id(i), Type: string(w.Proxy), Namespace: w.Namespace, Name: podName(w), ServiceAccount: w.Account,
-			Labels: injected(w), IP: ips[w],
+			Labels: injected(w), IP: ips[w], Config: w.Annotations["proxy.istio.io/config"],
 		})
 	}
 	return q, index
@@ -125,9 +128,19 @@ func podName(w *channel.Workload) string { return w.Name }
 func injected(w *channel.Workload) map[string]string {
 	labels := map[string]string{}
 	maps.Copy(labels, w.Labels)
-	if _, set := labels["security.istio.io/tlsMode"]; !set && w.Proxy == channel.Sidecar {
-		labels["security.istio.io/tlsMode"] = "istio"
+	add := func(key, value string) {
+		if _, set := labels[key]; !set && value != "" {
+			labels[key] = value
+		}
 	}
+	if w.Proxy == channel.None {
+		return labels
+	}
+	if w.Proxy == channel.Sidecar {
+		add("security.istio.io/tlsMode", "istio")
+	}
+	add("service.istio.io/canonical-name", cmp.Or(labels["app.kubernetes.io/name"], labels["app"], w.Name))
+	add("service.istio.io/canonical-revision", cmp.Or(labels["app.kubernetes.io/version"], labels["version"], "latest"))
 	return labels
 }
 
@@ -157,7 +170,7 @@ func endpoints(m *channel.Mesh, s *channel.Service, ips map[*channel.Workload]st
 		AddressType: discoveryv1.AddressTypeIPv4,
 	}
 	behind := m.Behind(s)
-	if len(behind) == 0 {
+	if len(behind) == 0 || sliced(m, s) {
 		return slice, false
 	}
 	for _, p := range s.Spec.Ports {
@@ -178,6 +191,13 @@ func endpoints(m *channel.Mesh, s *channel.Service, ips map[*channel.Workload]st
 		})
 	}
 	return slice, true
+}
+
+// sliced reports whether the input has a Service's endpoints itself.
+func sliced(m *channel.Mesh, s *channel.Service) bool {
+	return slices.ContainsFunc(m.Set.Kind("discovery.k8s.io", "EndpointSlice"), func(o *objects.Object) bool {
+		return o.Namespace == s.Namespace && o.Labels[discoveryv1.LabelServiceName] == s.Name
+	})
 }
 
 func target(p corev1.ServicePort, w *channel.Workload) int32 {

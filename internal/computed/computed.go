@@ -2,7 +2,7 @@
 // no cluster, no container. The code of an Istio line is a program of its own, which
 // images/computed has the source of; this package makes the question of a mesh's
 // objects, with what Kubernetes and the injector would add to them, and reads the
-// answer. It writes to no cluster.
+// answer. It must not import Istio, or anything that asks a cluster.
 package computed
 
 import (
@@ -36,7 +36,10 @@ type Proxy struct {
 	ServiceAccount string            `json:"serviceAccount"`
 	Labels         map[string]string `json:"labels"`
 	IP             string            `json:"ip"`
-	Version        string            `json:"version"`
+	// Config is ProxyConfig in YAML, over the mesh's: what the pod's annotation
+	// proxy.istio.io/config says.
+	Config  string `json:"config"`
+	Version string `json:"version"` // of Istio; empty is the line's own
 }
 
 // Refusal is an object that the API server would not store.

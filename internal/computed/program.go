@@ -30,8 +30,8 @@ func Program(ctx context.Context, root, cache, line string, say func(string)) (s
 			return beside, nil
 		}
 	}
-	if root == "" {
-		return "", fmt.Errorf("there is no %s beside twohop: unpack the whole release archive, or run from a source tree", name)
+	if root == "" || cache == "" {
+		return "", fmt.Errorf("there is no %s beside twohop: unpack the whole release archive, or run from a source tree with a home folder", name)
 	}
 	hash, err := sourceHash(filepath.Join(root, "images"), line)
 	if err != nil {

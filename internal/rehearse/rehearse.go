@@ -5,7 +5,8 @@
 //
 // The configuration is what istiod sends, whoever asked for it (internal/computed, or a
 // cluster). What the rehearsal changes in it, it lists: addresses, binding, access logs,
-// and where secrets, routes and endpoints come from. It writes to no cluster.
+// and where secrets, routes and endpoints come from. It must not import what asks a
+// cluster.
 package rehearse
 
 import (

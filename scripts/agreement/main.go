@@ -1,15 +1,17 @@
 // Command agreement holds the audit against a corpus of setups and faults, and says what
 // it finds of each. It judges nothing by itself: what a fault does to traffic is a
-// rehearsal's word, or that of a claim that measured it.
+// rehearsal's word, or that of a claim that measured it. It must not know a cluster.
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,7 +19,10 @@ import (
 	"twohop/internal/audit/corpus"
 	"twohop/internal/audit/offline"
 	"twohop/internal/computed"
+	"twohop/internal/images"
 	"twohop/internal/objects"
+	"twohop/internal/rehearse"
+	"twohop/internal/state"
 )
 
 // line is what is known of one fault.
@@ -37,24 +42,71 @@ type line struct {
 	// "harmless", "refused" by the API server, or "" where neither can tell. Why says how.
 	Truth string
 	Why   string
+	// Alarm says that a finding of high or critical fails which the setup does not have.
+	Alarm bool
+	// Istioctl says that istioctl's analyzers say something that they do not of the setup.
+	Istioctl bool
 }
 
 func main() {
-	dir := flag.String("corpus", "internal/audit/corpus/testdata/correct", "folder of setups")
-	program := flag.String("program", "", "the helper with istiod's code")
-	only := flag.String("setup", "", "only setups whose name holds this")
-	every := flag.Int("every", 1, "every n-th fault")
-	envoy := flag.String("envoy", "", "Envoy: rehearse each fault")
-	workers := flag.Int("workers", 2, "how many at once")
+	o := options{}
+	flag.StringVar(&o.dir, "corpus", "internal/audit/corpus/testdata/correct", "folder of setups")
+	flag.StringVar(&o.program, "program", "", "the helper with istiod's code; found or compiled if empty")
+	flag.StringVar(&o.envoy, "envoy", "", "Envoy to rehearse with; found or fetched if empty")
+	flag.StringVar(&o.istioctl, "istioctl", "", "istioctl, to ask its analyzers about the same faults")
+	flag.StringVar(&o.only, "setup", "", "only setups whose name holds this")
+	flag.IntVar(&o.every, "every", 41, "every n-th fault: all of them take hours")
+	flag.IntVar(&o.workers, "workers", 2, "how many at once")
+	flag.StringVar(&o.table, "table", "", "file to write the score to")
+	flag.StringVar(&o.lines, "lines", "", "file to write a line of JSON for each fault to")
 	flag.Parse()
-	if err := run(*dir, *program, *envoy, *only, *every, *workers); err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(dir, program, envoy, only string, every, workers int) error {
-	setups, err := corpus.Load(dir)
+type options struct {
+	dir, program, envoy, istioctl, only string
+	every, workers                      int
+	table, lines                        string
+}
+
+// programs finds what is not named.
+func (o *options) programs(ctx context.Context) error {
+	cache, err := state.Dir()
+	if err != nil {
+		return err
+	}
+	if o.program == "" {
+		say := func(s string) { fmt.Fprintln(os.Stderr, s) }
+		if o.program, err = computed.Program(ctx, ".", cache, computed.DefaultLine, say); err != nil {
+			return err
+		}
+	}
+	if o.envoy == "" {
+		line, err := images.ReadLine(".", computed.DefaultLine)
+		if err != nil {
+			return err
+		}
+		if o.envoy, err = rehearse.Envoy(ctx, cache, line.Envoy); err != nil {
+			return err
+		}
+	}
+	if o.istioctl == "" {
+		found, err := filepath.Glob(filepath.Join(cache, "tools-*", "istioctl"))
+		if err == nil && len(found) > 0 {
+			o.istioctl = found[0]
+		}
+	}
+	return nil
+}
+
+func run(o options) error {
+	if err := o.programs(context.Background()); err != nil {
+		return err
+	}
+	setups, err := corpus.Load(o.dir)
 	if err != nil {
 		return err
 	}
@@ -65,18 +117,16 @@ func run(dir, program, envoy, only string, every, workers int) error {
 	jobs := make(chan job)
 	var wg sync.WaitGroup
 	var lock sync.Mutex
-	out := bufio.NewWriter(os.Stdout)
-	defer out.Flush()
-	for range workers {
+	var all []line
+	for range o.workers {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			j := judge{program: program, envoy: envoy, clean: map[string]map[string]bool{}, stage: map[string]*stage{}}
+			j := judge{options: o, clean: map[string]map[string]bool{}, said: map[string]map[string]bool{}, stage: map[string]*stage{}}
 			for job := range jobs {
 				l := j.line(job.setup, job.fault)
-				raw, _ := json.Marshal(l)
 				lock.Lock()
-				out.Write(append(raw, '\n'))
+				all = append(all, l)
 				lock.Unlock()
 			}
 			j.end()
@@ -84,29 +134,51 @@ func run(dir, program, envoy, only string, every, workers int) error {
 	}
 	n := 0
 	for _, s := range setups {
-		if !strings.Contains(s.Name, only) {
+		if !strings.Contains(s.Name, o.only) {
 			continue
 		}
 		for _, f := range corpus.Faults(s) {
-			if n++; n%every == 0 {
+			if n++; n%o.every == 0 {
 				jobs <- job{s, f}
 			}
 		}
 	}
 	close(jobs)
 	wg.Wait()
-	return nil
+	slices.SortFunc(all, func(a, b line) int { return strings.Compare(a.ID, b.ID) })
+	if o.lines != "" {
+		if err := writeLines(o.lines, all); err != nil {
+			return err
+		}
+	}
+	text := table(all, len(setups), n, o)
+	if o.table == "" {
+		_, err := os.Stdout.WriteString(text)
+		return err
+	}
+	return os.WriteFile(o.table, []byte(text), 0o644)
+}
+
+func writeLines(path string, all []line) error {
+	var b bytes.Buffer
+	out := json.NewEncoder(&b)
+	for _, l := range all {
+		if err := out.Encode(l); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, b.Bytes(), 0o644)
 }
 
 // judge audits with one helper, which is started anew now and then: its fakes keep all
 // that they were given.
 type judge struct {
-	program string
-	istiod  *computed.Istiod
-	asked   int
-	clean   map[string]map[string]bool // findings of setups without a fault
-	envoy   string
-	stage   map[string]*stage
+	options
+	istiod *computed.Istiod
+	asked  int
+	clean  map[string]map[string]bool // findings of setups without a fault
+	said   map[string]map[string]bool // what istioctl says of them
+	stage  map[string]*stage
 }
 
 const askedMost = 100
@@ -158,6 +230,10 @@ func (j *judge) line(s corpus.Setup, f corpus.Fault) line {
 			j.clean[s.Name][key(f)] = true
 		}
 		if j.envoy != "" {
+			if j.said[s.Name], err = j.analyzers(s.Docs); err != nil {
+				l.Error = err.Error()
+				return l
+			}
 			if j.stage[s.Name], err = j.rehearse(g, nil); err != nil {
 				l.Error = "rehearse the setup: " + err.Error()
 				return l
@@ -170,6 +246,7 @@ func (j *judge) line(s corpus.Setup, f corpus.Fault) line {
 		return l
 	}
 	j.truth(&l, f, g, j.stage[s.Name])
+	j.analyze(&l, s, f)
 	for _, x := range r.Findings {
 		if j.clean[s.Name][key(x)] {
 			continue
@@ -183,6 +260,7 @@ func (j *judge) line(s corpus.Setup, f corpus.Fault) line {
 		} else {
 			l.Other = true
 		}
+		l.Alarm = l.Alarm || x.Status == audit.Fail && x.Severity.AtLeast(audit.High)
 		l.Findings = append(l.Findings, fmt.Sprintf("%s %s hop %d %s [%s] %s %s: %s", x.Severity, x.Status, x.Hop, x.Host, x.ID, x.Object, x.Field, x.Seen))
 	}
 	return l

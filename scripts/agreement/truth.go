@@ -113,6 +113,10 @@ func (j *judge) truth(l *line, f corpus.Fault, g *offline.Gathered, right *stage
 			return
 		}
 	}
+	if f.Object.Kind == "Service" && strings.HasPrefix(f.Operator, "typo") && (strings.HasSuffix(f.Field, ".protocol") || f.Field == "spec.type") || f.Object.Kind == "Service" && f.Operator == "delete-field" && strings.HasSuffix(f.Field, ".port") {
+		l.Truth, l.Why = "refused", "Kubernetes' validation of Services"
+		return
+	}
 	if right == nil || unseen(f) {
 		return
 	}

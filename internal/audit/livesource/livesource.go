@@ -2,7 +2,7 @@
 // what both proxies are configured with, and what istiod would send them. It changes
 // nothing: every request passes a guard that knows the few that are allowed, and none of
 // them is about Secrets unless the caller asks for it. What may not be read, or fails, is
-// Missing, never an empty list. It judges nothing.
+// Missing, never an empty list. It judges nothing, and must not import a room that writes.
 package livesource
 
 import (

@@ -1,11 +1,13 @@
 // Package offline makes an audit's input of YAML: it reads the objects, finds the
-// channels and has the proxies' configuration computed. It asks no cluster.
+// channels and has the proxies' configuration computed. It asks no cluster, and must not
+// import what does.
 package offline
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"sigs.k8s.io/yaml"
@@ -55,6 +57,12 @@ func Find(set *objects.Set, domain string) (*channel.Mesh, []*channel.Channel, s
 		return nil, nil, "", err
 	}
 	m := channel.Read(set, settings)
+	if strings.Contains(mesh, "discoverySelectors") {
+		m.Unknown = append(m.Unknown, channel.Unknown{
+			Ref:  objects.Ref{Kind: "MeshConfig", Name: "discoverySelectors"},
+			What: "istiod sees only some namespaces: a Service of a namespace whose labels are not in the input is taken for absent",
+		})
+	}
 	channels := m.Find()
 	return m, channels, mesh, nil
 }
@@ -130,10 +138,18 @@ func settings(set *objects.Set, domain string) (channel.Settings, string, error)
 	}
 	for _, o := range set.Kind("istio.io", "IstioOperator") {
 		var c struct {
-			Spec struct{ MeshConfig map[string]any }
+			Spec struct {
+				MeshConfig map[string]any
+				Values     struct {
+					Global struct{ IstioNamespace string }
+				}
+			}
 		}
 		if err := o.Decode(&c); err != nil {
 			return s, "", err
+		}
+		if n := c.Spec.Values.Global.IstioNamespace; n != "" {
+			s.RootNamespace = n
 		}
 		if c.Spec.MeshConfig != nil {
 			raw, err := yaml.Marshal(c.Spec.MeshConfig)

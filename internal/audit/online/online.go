@@ -1,6 +1,6 @@
 // Package online makes an audit's input of what was read of a cluster, or of a snapshot
-// that somebody handed over. It judges nothing itself, and asks no cluster: what could
-// not be read becomes unknown.
+// that somebody handed over: what could not be read becomes unknown. It judges nothing
+// itself, and must not import what changes a cluster.
 package online
 
 import (

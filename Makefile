@@ -43,7 +43,7 @@ matrix: build ## judge every claim on each combination of versions, write docs/v
 
 agreement: ## hold what istiod's code computes against the recordings, and the audit against rehearsed faults; write docs/agreement*.md
 	@go test ./internal/computed/agreement -computed -update -count=1
-	@go run ./scripts/agreement -table docs/agreement.md
+	@go run ./scripts/score -table docs/agreement.md
 
 release: ## build archives, checksums, SBOMs and krew's manifest into out/release (PLATFORMS, ISTIO_LINES, VERSION, RELEASE_URL)
 	@scripts/release.sh

@@ -101,7 +101,7 @@ func TestNoReadingRoomDependsOnAWritingOne(t *testing.T) {
 // Each room of the module is said to read or to write, or it wires them together.
 func TestEveryRoomHasAKind(t *testing.T) {
 	wiring := []string{"cmd/twohop", "internal/observe/live", "internal/observe/live/livetest", "internal/runconfig", "internal/mutant", "internal/state",
-		"internal/replay/mutation/find", "internal/replay/record", "docs", "scripts", "scripts/newclaim", "scripts/agreement", "internal/rehearse", "internal/audit/livesource", "internal/computed/agreement", "internal/computed/computedtest", "packaging", "deploy/audit", module}
+		"internal/replay/mutation/find", "internal/replay/record", "docs", "scripts", "scripts/newclaim", "scripts/score", "internal/rehearse", "internal/audit/livesource", "internal/computed/agreement", "internal/computed/computedtest", "packaging", "deploy", module}
 	for name := range rooms(t) {
 		if !slices.Contains(slices.Concat(reads, writes, wiring), name) && !strings.HasPrefix(name, "images/") {
 			t.Errorf("does %s read or write? Add it to the list", name)

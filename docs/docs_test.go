@@ -72,7 +72,7 @@ var floors = []struct {
 	rooms []string
 }{
 	{"around the house", []string{"", "cmd/twohop", "scripts/newclaim", "packaging", "internal/runconfig"}},
-	{"audits", []string{"internal/audit", "internal/audit/report", "internal/audit/offline", "internal/audit/corpus", "internal/channel", "internal/computed", "internal/computed/agreement", "internal/rehearse", "internal/audit/livesource", "internal/audit/online", "scripts/agreement"}},
+	{"audits", []string{"internal/audit", "internal/audit/report", "internal/audit/offline", "internal/audit/corpus", "internal/channel", "internal/computed", "internal/computed/agreement", "internal/rehearse", "internal/audit/livesource", "internal/audit/online", "scripts/score"}},
 	{"judges", []string{"suites", "internal/experiment", "internal/check", "internal/replay", "internal/verdict", "internal/claim", "internal/attest", "internal/matrix", "internal/given", "internal/upgrade", "versions"}},
 	{"reads", []string{"internal/observe", "internal/observe/live", "internal/observe/recorded", "internal/probe", "internal/kube"}},
 	{"parses", []string{"internal/envoy", "internal/walk", "internal/objects", "internal/sockets", "internal/analysis"}},

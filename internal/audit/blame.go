@@ -278,7 +278,7 @@ func (e *egress) routeField(way walk.Way, suffix string) blame {
 		}
 		return missing("VirtualService", e.gatewayNamespace(), "")
 	}
-	return atRoute(v, i, fmt.Sprintf("%s", suffix))
+	return atRoute(v, i, suffix)
 }
 
 // routeOf finds the VirtualService, and which of its routes, that made a route: by the

@@ -24,24 +24,22 @@ func (e *egress) blameDestination(w *channel.Workload, s *walk.Config, way walk.
 	}
 	// Two objects that name the same Service outvote one that is called otherwise.
 	named := slices.ContainsFunc(e.Mesh.Rules, func(r *channel.DestinationRule) bool { return r.Host == to.host })
-	for _, s := range e.Services {
-		if named && (s.Namespace+"/"+s.Name != "/") {
+	if len(e.Services) > 0 {
+		s := e.Services[0]
+		if named {
 			return blame{object: s.Object, ref: s.Ref, field: "metadata.name", seen: "no Service has the name " + to.host + ", which the route and the rule use", wanted: to.host}
 		}
 		b := e.routeField(way, ".route[0].destination.host")
 		b.wanted = s.Host
 		return b
 	}
-	if named || len(e.Services) == 0 {
-		parts := strings.Split(to.host, ".")
-		b := missing("Service", "", parts[0])
-		if len(parts) > 1 {
-			b.ref.Namespace = parts[1]
-		}
-		b.wanted = "a Service " + to.host
-		return b
+	parts := strings.Split(to.host, ".")
+	b := missing("Service", "", parts[0])
+	if len(parts) > 1 {
+		b.ref.Namespace = parts[1]
 	}
-	return e.routeField(way, ".route[0].destination.host")
+	b.wanted = "a Service " + to.host
+	return b
 }
 
 // blameAbsent says why the sidecar lacks the cluster of the gateway's Service.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"twohop/internal/channel"
 	"twohop/internal/objects"
@@ -286,7 +287,7 @@ func TestSaveAndLoad(t *testing.T) {
 		x, err1 := a.JSON()
 		y, err2 := b.JSON()
 		return err1 == nil && err2 == nil && string(x) == string(y)
-	}), cmp.Comparer(func(a, b *objects.Object) bool { return a.Ref == b.Ref && string(a.JSON) == string(b.JSON) })); diff != "" {
+	}), cmp.Comparer(func(a, b *objects.Object) bool { return a.Ref == b.Ref && string(a.JSON) == string(b.JSON) }), cmpopts.IgnoreUnexported(objects.Set{})); diff != "" {
 		t.Error(diff)
 	}
 	var files []string

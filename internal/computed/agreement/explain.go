@@ -1,7 +1,6 @@
 package agreement
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
@@ -91,19 +90,6 @@ func ports(list string) (found []string) {
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
-}
-
-var literalTag = regexp.MustCompile(`\.tracing\.custom_tags\[\d+\]\.literal\.value$`)
-
-// tag reports whether a difference is a tag of traces with that value.
-func tag(d Difference, value string) bool {
-	return d.Kind == listeners && literalTag.MatchString(d.Path) && d.Computed == "unknown" && d.Live == value
-}
-
-// roleName is the name by which a role's workload is known.
-func roleName(c Context) string {
-	_, name := workload(c.Subject, c.Role)
-	return name
 }
 
 // explain names the rule that explains each difference; empty where none does.

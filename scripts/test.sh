@@ -14,6 +14,13 @@ log=$(mktemp -t lint.XXXXXX)
 # What vet has to say, the linters say again.
 go vet ./... >/dev/null 2>&1
 
+# Beforehand, too: the tests of the audit need a program with istiod's code. It takes
+# minutes to compile, once, and longer than a test may take on a slow machine.
+if ! go test -vet=off -timeout 60m ./internal/computed/computedtest; then
+	echo "make test: istiod's code could not be compiled; see above" >&2
+	exit 1
+fi
+
 # Each in a session of its own, so that its children end with it. A shell's background
 # jobs ignore SIGINT, and tests are about that signal, too.
 lint='' tests=''

@@ -143,7 +143,7 @@ func (e *egress) bypass() {
 		e.exported(w, view.Config)
 	}
 	for _, w := range e.Mesh.Workloads {
-		if w.Proxy == channel.None && (w.MeantToHaveProxy() || w.HostNetwork) && len(e.Callers) > 0 && !e.serves(w) && !strings.Contains(w.Why, "ambient") {
+		if w.Proxy == channel.None && (w.MeantToHaveProxy() || w.HostNetwork) && len(e.Callers) > 0 && !e.serves(w) && !e.Mesh.Outside(w) && !strings.Contains(w.Why, "ambient") {
 			// Others have one: it may be no caller.
 			e.find(Finding{ID: "16", Severity: Medium, Hop: 0, Seen: w.Ref.String() + " has no sidecar: " + w.Why, Wanted: "a sidecar, if it calls " + e.Host}, e.blameInjection(w))
 		}

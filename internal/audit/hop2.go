@@ -60,6 +60,13 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		return
 	}
 	e.arrived = true
+	if slices.Contains(g.Warming, share.Cluster) && len(e.Hop2) > 0 {
+		r := e.Hop2[0]
+		e.find(Finding{
+			ID: "04", Severity: Critical, Hop: 2, Proxy: name(router), Wanted: "a Secret that istiod serves to the gateway",
+			Seen: "the gateway goes on with the configuration it had: its new one of " + share.Cluster + " waits for a secret that does not come",
+		}, of(r.Object, tlsField(r.Spec, to)+".credentialName"))
+	}
 	hop := Hop{Number: 2, From: name(router), To: to.host + ":" + to.port, Cluster: share.Cluster, TLS: "plaintext", Rule: ruleOf(u)}
 	if pool, err := u.Cluster.Pool(); err == nil && pool.MaxConnections != nil && *pool.MaxConnections < 1<<32-1 {
 		hop.Connections = fmt.Sprint(*pool.MaxConnections)

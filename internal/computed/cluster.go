@@ -20,7 +20,12 @@ func id(i int) string { return fmt.Sprintf("p%d", i) }
 
 // address is that of the i-th workload's pod: one for each, in a range that no object
 // of the input uses by chance (198.18.0.0/15 is for benchmarks, RFC 2544).
-func address(i int) string { return fmt.Sprintf("198.18.%d.%d", i/250, i%250+1) }
+func address(m *channel.Mesh, i int) string {
+	if p := m.Workloads[i].Running; p != nil && p.PodIP != "" {
+		return p.PodIP // that of endpoints which the input may have, too
+	}
+	return fmt.Sprintf("198.18.%d.%d", i/250, i%250+1)
+}
 
 // question makes one of a mesh: its own objects, and what a cluster would add to them,
 // which is the namespaces, a ready pod of each workload and the endpoints of Services.
@@ -62,7 +67,7 @@ func question(m *channel.Mesh, meshConfig string, proxies []*channel.Workload) (
 	}
 	ips := map[*channel.Workload]string{}
 	for i, w := range m.Workloads {
-		ips[w] = address(i)
+		ips[w] = address(m, i)
 		namespaces[w.Namespace] = namespaces[w.Namespace] || m.Set.Find(objects.Ref{Kind: "Namespace", Name: w.Namespace}) != nil
 		made(pod(w, ips[w]))
 	}

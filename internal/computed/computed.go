@@ -117,7 +117,7 @@ func (i *Istiod) Ask(m *channel.Mesh, meshConfig string, proxies []*channel.Work
 	}
 	answer := &Answer{Istio: a.Istio, Dumps: map[*channel.Workload][]byte{}, Pods: map[string]*channel.Workload{}}
 	for n, w := range m.Workloads {
-		answer.Pods[address(n)] = w
+		answer.Pods[address(m, n)] = w
 	}
 	for _, r := range a.Refused {
 		if r.Index >= 0 && r.Index < len(index) {

@@ -128,7 +128,7 @@ func access(s *livesource.Snapshot, namespace, account string) (allowed bool, un
 func inSync(p *livesource.Proxy) (found []audit.Finding) {
 	ref := objects.Ref{Kind: "Pod", Namespace: p.Namespace, Name: p.Pod}
 	add := func(s audit.Severity, seen, wanted string) {
-		found = append(found, audit.Finding{ID: "29", Severity: s, Status: audit.Fail, Hop: hopOf(p), Object: ref, Proxy: p.Kind + " " + p.Namespace + "/" + p.Pod, Seen: seen, Wanted: wanted})
+		found = append(found, audit.Finding{ID: "29", Severity: s, Status: audit.Fail, Hop: hopOf(p), Object: ref, Proxy: kindName(p) + " " + p.Namespace + "/" + p.Pod, Seen: seen, Wanted: wanted})
 	}
 	for _, r := range p.Sync.Rejected {
 		add(audit.Critical, fmt.Sprintf("the proxy refused %s: %s", r.Name, r.Details), "an update that the proxy accepts")
@@ -152,6 +152,13 @@ func inSync(p *livesource.Proxy) (found []audit.Finding) {
 		add(audit.Medium, fmt.Sprintf("the proxy is of Istio %s, istiod of %s", p.Sync.ProxyIstio, p.Sync.IstiodIstio), "at most one minor version apart")
 	}
 	return found
+}
+
+func kindName(p *livesource.Proxy) string {
+	if p.Kind == "router" {
+		return "gateway"
+	}
+	return p.Kind
 }
 
 func hopOf(p *livesource.Proxy) int {

@@ -3,7 +3,7 @@
 
 export CGO_ENABLED = 0
 
-.PHONY: e2e e2e-all mutants matrix agreement release release-test pins bench bad-days test record reproduce nightly new-claim docs build images up down clean help
+.PHONY: e2e e2e-all mutants matrix agreement read-only release release-test pins bench bad-days test record reproduce nightly new-claim docs build images up down clean help
 
 e2e: build ## judge the guide's goals on a live cluster, or the claims in CLAIMS=…
 	@bin/twohop run
@@ -44,6 +44,9 @@ matrix: build ## judge every claim on each combination of versions, write docs/v
 agreement: ## hold what istiod's code computes against the recordings, and the audit against rehearsed faults; write docs/agreement*.md
 	@go test ./internal/computed/agreement -computed -update -count=1
 	@go run ./scripts/score -table docs/agreement.md
+
+read-only: build ## prove by the API server's audit log that a live audit changes nothing
+	@scripts/prove-read-only.sh
 
 release: ## build archives, checksums, SBOMs and krew's manifest into out/release (PLATFORMS, ISTIO_LINES, VERSION, RELEASE_URL)
 	@scripts/release.sh

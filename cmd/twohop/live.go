@@ -141,7 +141,7 @@ func (l *live) config(eng *engine.Engine, set *images.Set) (runconfig.Config, er
 	}
 	return runconfig.Config{
 		Images: *set, Engine: eng.Name, ClusterName: l.cluster, Domain: l.domain, Keep: l.keep, Lab: max(l.lab, 1), Labs: max(l.labs, 1), Mutants: l.mutants,
-		KindConfig: filepath.Join(root, "kind-config.yaml"),
+		KindConfig: env("KIND_CONFIG", filepath.Join(root, "kind-config.yaml")),
 	}, nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"twohop/internal/audit/offline"
 	"twohop/internal/audit/online"
 	"twohop/internal/audit/report"
+	"twohop/internal/channel"
 	"twohop/internal/computed"
 	"twohop/internal/state"
 )
@@ -39,10 +40,10 @@ type yamlFlags struct {
 
 func (f *yamlFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringSliceVarP(&f.paths, "filename", "f", nil, "a file or folder of YAML, or - for standard input")
-	cmd.Flags().StringSliceVar(&f.env, "env", nil, "files of what the cluster has and the YAML lacks, as --export-env writes them")
-	cmd.Flags().StringSliceVarP(&f.namespaces, "namespace", "n", nil, "with -f, the namespace of objects that name none; on a cluster, the namespaces to read")
-	cmd.Flags().StringVar(&f.domain, "domain", "", "istiod's --domain, if it is not cluster.local")
-	cmd.Flags().StringVar(&f.line, "istio", "", "Istio line whose code computes the configuration, such as 1.30")
+	cmd.Flags().StringSliceVar(&f.env, "env", nil, "files with cluster objects that the YAML lacks, written by --export-env")
+	cmd.Flags().StringSliceVarP(&f.namespaces, "namespace", "n", nil, "with -f, the namespace for objects without one (audit on a cluster: the namespaces to read)")
+	cmd.Flags().StringVar(&f.domain, "domain", "", "cluster domain, if not cluster.local")
+	cmd.Flags().StringVar(&f.line, "istio", "", "Istio version that generates the configuration: 1.30 or 1.31 (default 1.31)")
 }
 
 // options are those of YAML.
@@ -71,23 +72,25 @@ func newAuditCmd() *cobra.Command {
 		Use:   "audit [-f PATH | --host HOST | --live | --from-snapshot DIR]",
 		Short: "Audit your own egress: from YAML, or on a cluster",
 		Long: `Audit finds each external host that is meant to leave through an egress gateway, judges
-both hops, and says which line of which object to change.
+both hops, and names the object, and the line if it is in the input, to change.
 
-With -f it reads YAML: istiod's own code computes what the sidecar and the gateway would
-be configured with. Nothing is applied, and no cluster is asked. PATH is a file, a
-folder, or "-" for standard input:
+With -f it reads YAML. Istiod's own code generates the configuration of the sidecar and
+the gateway. Nothing is applied and no cluster is contacted. PATH is a file, a folder,
+or "-" for standard input:
 
   kustomize build . | twohop audit -f -
   helm template my-egress ./chart | twohop audit -f -
 
-With --host or --live it reads a cluster: objects, the proxies' configuration, access
-reviews. It changes nothing and reads no Secret; --plan lists what it would ask. With
---snapshot it keeps what it read, and --from-snapshot judges that elsewhere.
+Without -f and --from-snapshot it reads a cluster: objects, proxy configuration and
+access reviews. It changes nothing and, without --read-secrets, reads no Secret. --plan
+lists the requests and sends none. --snapshot saves what was read, and --from-snapshot
+audits it on another machine.
 
-What could not be learnt, such as whether a Secret exists, is unknown, never passed.
+What cannot be checked, such as whether a Secret exists, is unknown, never passed.
 
-Exit codes: 0 no finding at or above --fail-on, 1 findings, 2 usage, 3 it could not be
-done, 4 with --strict: nothing failed, but something is unknown.`,
+Exit codes: 0 no finding at or above --fail-on, 1 at least one, 2 usage error, 3 the
+audit could not run, 4 with --strict: nothing failed, but something is unknown or no
+egress was found.`,
 		Example: `  twohop audit -f manifests/
   twohop audit -f manifests/ --from 1.30 --to 1.31
   twohop audit --host api.partner.example.com --context prod -o markdown`,
@@ -97,22 +100,22 @@ done, 4 with --strict: nothing failed, but something is unknown.`,
 	f.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "the kubeconfig of the cluster to read")
-	flags.StringVar(&f.contextName, "context", "", "its context")
+	flags.StringVar(&f.contextName, "context", "", "the kubeconfig context to use")
 	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "read all namespaces, as without -n")
-	flags.BoolVar(&f.live, "live", false, "read a cluster, and audit all that leaves it")
-	flags.BoolVar(&f.plan, "plan", false, "list what would be asked of the cluster, and ask nothing")
+	flags.BoolVar(&f.live, "live", false, "read a cluster and audit all its egress hosts")
+	flags.BoolVar(&f.plan, "plan", false, "list the requests to the cluster and send none")
 	flags.BoolVar(&f.readSecrets, "read-secrets", false, "read the Secrets that the channels name; keys are not kept")
-	flags.StringVar(&f.snapshot, "snapshot", "", "a folder to keep what was read in, without keys")
-	flags.StringVar(&f.fromSnapshot, "from-snapshot", "", "a folder that --snapshot wrote, to judge instead of a cluster")
-	flags.StringVar(&f.exportEnv, "export-env", "", "write what an audit of YAML needs of the cluster to a file, and audit nothing")
-	flags.StringVar(&f.from, "from", "", "with --to: the Istio line to come from")
-	flags.StringVar(&f.to, "to", "", "with --from: the Istio line to go to, whose findings are shown, with what changes")
+	flags.StringVar(&f.snapshot, "snapshot", "", "save what was read to this folder, without private keys")
+	flags.StringVar(&f.fromSnapshot, "from-snapshot", "", "audit this folder, written by --snapshot, instead of a cluster")
+	flags.StringVar(&f.exportEnv, "export-env", "", "write the cluster objects that a YAML audit needs to this file, and do not audit")
+	flags.StringVar(&f.from, "from", "", "with --to: the Istio version to upgrade from")
+	flags.StringVar(&f.to, "to", "", "with --from: the Istio version to upgrade to; its findings and the differences are shown")
 	flags.StringVarP(&f.format, "output", "o", "text", "format: "+strings.Join(report.Formats(), ", "))
-	flags.StringVar(&f.failOn, "fail-on", string(audit.High), "the least severity that fails: critical, high, medium or low")
+	flags.StringVar(&f.failOn, "fail-on", string(audit.High), "lowest severity that fails the audit: critical, high, medium or low")
 	flags.BoolVar(&f.strict, "strict", false, "exit with 4 if something is unknown")
-	flags.StringVar(&f.exceptions, "exceptions", "", "a file of findings that somebody answers for")
-	flags.StringVar(&f.writeBaseline, "write-baseline", "", "write exceptions for all that is found to a file")
-	flags.StringSliceVar(&f.hosts, "host", nil, "audit these hosts only")
+	flags.StringVar(&f.exceptions, "exceptions", "", "a file of accepted findings")
+	flags.StringVar(&f.writeBaseline, "write-baseline", "", "write an exception for every finding to this file")
+	flags.StringSliceVar(&f.hosts, "host", nil, "audit only these hosts; without -f, on a cluster")
 	return cmd
 }
 
@@ -157,6 +160,11 @@ func runAudit(cmd *cobra.Command, f *auditFlags) error {
 	}
 	in.Run.At = in.Now.UTC().Format(time.RFC3339)
 	in.Run.FailOn, in.Hosts = audit.Severity(f.failOn), f.hosts
+	for _, h := range f.hosts {
+		if !slices.ContainsFunc(in.Channels, func(c *channel.Channel) bool { return c.Host == h }) {
+			return fmt.Errorf("no channel is for %s: %s", h, channelHosts(in.Channels))
+		}
+	}
 	r := audit.Judge(in)
 	if f.writeBaseline != "" {
 		if err := audit.WriteBaseline(f.writeBaseline, r, time.Now()); err != nil {
@@ -283,6 +291,18 @@ func (f *auditFlags) fromCluster(ctx context.Context, cmd *cobra.Command) (in au
 	}
 	in, err = online.Input(s)
 	return in, false, err
+}
+
+// channelHosts says which hosts are audited.
+func channelHosts(channels []*channel.Channel) string {
+	var hosts []string
+	for _, c := range channels {
+		hosts = append(hosts, c.Host)
+	}
+	if len(hosts) == 0 {
+		return "no external host is meant to leave through a gateway here"
+	}
+	return "the hosts that are meant to leave through a gateway are " + strings.Join(hosts, ", ")
 }
 
 func auditOptions(cmd *cobra.Command, strict bool) report.Options {

@@ -17,8 +17,8 @@ func newChannelsCmd() *cobra.Command {
 		Use:   "channels -f PATH",
 		Short: "List the external hosts that are meant to leave through a gateway",
 		Long: `Channels reads YAML and lists each external host that is meant to leave through an
-egress gateway: why, who calls it on which ports, and the objects that make its way.
-What it does not understand it names.`,
+egress gateway: why, its callers and ports, and the objects that route it. It also lists
+objects that it does not support.`,
 		Example: `  twohop channels -f manifests/`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

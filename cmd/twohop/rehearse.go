@@ -28,22 +28,24 @@ func newRehearseCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rehearse -f PATH",
 		Short: "Send a request through your own egress: two real Envoys, no cluster",
-		Long: `Rehearse computes what istiod would configure the sidecar and the gateway with, runs
-that by real Envoys on loopback, and sends requests to a partner made for them, which
-demands a client certificate. It needs no cluster, no container and no root.
+		Long: `Rehearse generates the configuration of the sidecar and the gateway, runs it in two real
+Envoys on loopback, and sends requests to a test partner. The partner requires a client
+certificate if hop 2 uses mode MUTUAL. It needs no cluster, container or root.
 
-Each call is made as it is, and with a partner of another name, of another CA, with one
-that does not trust the client certificate, and with the gateway away: a call that still
-succeeds then is not protected.
+Each call is made unchanged (plain), then with a partner certificate for another name
+(wrong-name), with one from another CA (wrong-ca), with a partner that does not trust
+the client certificate (other-clients), unchanged again (again), and with the gateway
+stopped (gateway-away). A call that succeeds in a changed setup is not protected. If
+plain fails, the others prove nothing.
 
-The partner is made to fit the YAML: it serves the names that hop 2 pins, and its client
-CA has issued the gateway's certificate. What a name resolves to, and what the partner
-really presents, a rehearsal cannot know. --changes prints each field of the
+The test partner is derived from the YAML: its certificate has the names in hop 2's
+subjectAltNames, and it trusts the CA of the gateway's client certificate. A rehearsal
+cannot check DNS or the certificate that the real partner presents. --changes prints each field of the
 configuration that the rehearsal changes: addresses, binding, and where secrets, routes
 and logs come from.
 
-Exit codes: 0 every call came out as double mTLS has it, 1 one did not, 2 usage, 3 it
-could not be done.`,
+Exit codes: 0 every call behaved as expected, 1 at least one did not or no host was
+found, 2 usage error, 3 the rehearsal could not run.`,
 		Example: `  twohop rehearse -f manifests/
   twohop rehearse -f manifests/ --istio 1.30 --changes`,
 		Args: noArgs,
@@ -61,7 +63,7 @@ could not be done.`,
 	cmd.Flags().StringVarP(&format, "output", "o", "text", "format: text or json")
 	cmd.Flags().StringVar(&envoy, "envoy", os.Getenv("ENVOY_VERSION"), "Envoy version, such as 1.39.3; the line's own if empty (ENVOY_VERSION)")
 	cmd.Flags().StringSliceVar(&hosts, "host", nil, "rehearse these hosts only")
-	cmd.Flags().BoolVar(&changes, "changes", false, "print what the rehearsal changes in the configuration")
+	cmd.Flags().BoolVar(&changes, "changes", false, "print each configuration field that the rehearsal changes")
 	return cmd
 }
 
@@ -82,7 +84,9 @@ type rehearsed struct {
 	Variation rehearse.Variation `json:"variation"`
 	Port      int                `json:"port"`
 	Holds     bool               `json:"holds"`
-	Seen      string             `json:"seen"`
+	// Void says that the plain call fails: then this one proves nothing.
+	Void bool   `json:"void,omitempty"`
+	Seen string `json:"seen"`
 }
 
 func runRehearse(cmd *cobra.Command, f *yamlFlags, format, version string, hosts []string, changes bool) error {
@@ -154,8 +158,8 @@ func told(c *channel.Channel, scene rehearse.Scene, o *rehearse.Outcome, changes
 		r.Refused = append(r.Refused, x.Proxy+": "+x.Details)
 	}
 	for _, j := range scene.Judge(o) {
-		r.Holds = r.Holds && j.Holds
-		r.Calls = append(r.Calls, rehearsed{j.Variation, j.Call.Port, j.Holds, j.Why})
+		r.Holds = r.Holds && j.Holds && !j.Void
+		r.Calls = append(r.Calls, rehearsed{Variation: j.Variation, Port: j.Call.Port, Holds: j.Holds, Void: j.Void, Seen: j.Why})
 	}
 	if changes {
 		r.Changes = o.Changes
@@ -195,7 +199,10 @@ func writeRehearsals(w io.Writer, found []rehearsal, assumed []string) error {
 		fmt.Fprintf(&b, "%s, called by %s\n", r.Host, r.Caller)
 		for _, c := range r.Calls {
 			mark := "holds"
-			if !c.Holds {
+			switch {
+			case c.Void:
+				mark = "-    "
+			case !c.Holds:
 				mark = "FAILS"
 			}
 			fmt.Fprintf(&b, "  %s  %-14s port %d: %s\n", mark, c.Variation, c.Port, c.Seen)

@@ -28,7 +28,7 @@ func (e *egress) access(router *channel.Workload) {
 		return
 	}
 	if router.Assumed != "" {
-		f.Status, f.Severity, f.Seen = Unknown, Low, "whether the gateway's service account may list secrets: the gateway is not in the input"
+		f.Status, f.Severity, f.Seen = Unknown, Low, "the gateway is not in the input, so its service account is not known"
 		e.find(f, missing("ServiceAccount", router.Namespace, router.Account))
 		return
 	}
@@ -40,7 +40,7 @@ func (e *egress) access(router *channel.Workload) {
 	})
 	if !meant && len(e.rbac("Role", router.Namespace))+len(e.rbac("RoleBinding", router.Namespace)) == 0 {
 		f.Status, f.Severity = Unknown, Medium
-		f.Seen = "whether service account " + router.Account + " may list secrets: the input has no Role or RoleBinding of namespace " + router.Namespace
+		f.Seen = "the input has no Role or RoleBinding in namespace " + router.Namespace + ", so the permissions of service account " + router.Account + " are not known"
 		e.find(f, of(router.Object, strings.TrimPrefix(router.Template+".spec.serviceAccountName", ".")))
 		return
 	}

@@ -72,7 +72,7 @@ func Judge(in Input) *Report {
 	a.refusals()
 	a.duplicates()
 	for _, u := range in.Mesh.Unknown {
-		a.add(Finding{ID: "32", Severity: Medium, Status: Unknown, Object: u.Ref, Seen: u.What, Wanted: "an object that is understood"}, u.Object)
+		a.add(Finding{ID: "32", Severity: Medium, Status: Unknown, Object: u.Ref, Seen: u.What, Wanted: "an object that the audit supports"}, u.Object)
 	}
 	for _, c := range in.Channels {
 		if len(in.Hosts) > 0 && !slices.Contains(in.Hosts, c.Host) {
@@ -136,7 +136,7 @@ func (a *auditor) refusals() {
 		if r.Object == nil {
 			continue
 		}
-		f := Finding{ID: "31", Severity: Critical, Seen: r.Reason, Wanted: "an object that the API server stores", Field: fieldOf(r.Reason), Hop: a.hopOf(r.Object)}
+		f := Finding{ID: "31", Severity: Critical, Seen: r.Reason, Wanted: "an object that the API server accepts", Field: fieldOf(r.Reason), Hop: a.hopOf(r.Object)}
 		if r.Warning {
 			f.Severity = Low
 			f.Wanted = "an object without a warning"
@@ -290,9 +290,9 @@ func (a *auditor) expired() {
 	for _, e := range a.Exceptions {
 		if e.over(a.Now) {
 			a.report.Findings = append(a.report.Findings, Finding{
-				ID: e.ID, Title: "Every exception is in force", Severity: High, Status: Fail, Host: e.Host,
-				Seen: "it ended on " + e.Expires + "; its owner is " + e.Owner, Wanted: "a date to come, or no exception",
-				Why: "An exception is somebody's promise to look again: " + e.Reason,
+				ID: e.ID, Title: "No exception has expired", Severity: High, Status: Fail, Host: e.Host,
+				Seen: "it ended on " + e.Expires + "; its owner is " + e.Owner, Wanted: "a future date in expires, or fix the finding",
+				Why: "The exception has expired. Its reason was: " + e.Reason,
 			})
 		}
 	}

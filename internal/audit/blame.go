@@ -40,7 +40,7 @@ func missing(kind, namespace, name string) blame {
 func (e *egress) misspelt(kinds ...string) (blame, bool) {
 	for _, p := range e.Misspelt {
 		if len(kinds) == 0 || slices.Contains(kinds, p.Kind) {
-			return blame{object: p.Object, field: p.Field, seen: p.Host + ", which nothing else names", wanted: e.Host, patch: lastField(p.Field) + ": " + e.Host}, true
+			return blame{object: p.Object, field: p.Field, seen: p.Host + ", which no other object uses", wanted: e.Host, patch: lastField(p.Field) + ": " + e.Host}, true
 		}
 	}
 	return blame{}, false
@@ -66,7 +66,7 @@ func (e *egress) typos() {
 		}
 		b, _ := e.misspelt(p.Kind)
 		b.object, b.field = p.Object, p.Field
-		e.find(Finding{ID: id, Severity: Critical, Hop: hop, Seen: p.Host + ", which nothing else names", Wanted: e.Host}, b)
+		e.find(Finding{ID: id, Severity: Critical, Hop: hop, Seen: p.Host + ", which no other object uses", Wanted: e.Host}, b)
 	}
 }
 
@@ -152,7 +152,7 @@ func (e *egress) routeForPort(port channel.Port) (blame, bool) {
 			for j, m := range r.GetMatch() {
 				if int(m.GetPort()) == port.Number {
 					b := atRoute(v, k, fmt.Sprintf(".match[%d].port", j))
-					b.seen, b.wanted, b.patch = fmt.Sprintf("port %d, which nothing registers: the requests of port %d take no route", port.Number, e.Ports[i].Number), fmt.Sprintf("port %d", e.Ports[i].Number), fmt.Sprintf("port: %d", e.Ports[i].Number)
+					b.seen, b.wanted, b.patch = fmt.Sprintf("port %d, which no ServiceEntry has: requests to port %d match no route", port.Number, e.Ports[i].Number), fmt.Sprintf("port %d", e.Ports[i].Number), fmt.Sprintf("port: %d", e.Ports[i].Number)
 					return b, true
 				}
 			}
@@ -165,7 +165,7 @@ func (e *egress) routeForPort(port channel.Port) (blame, bool) {
 func (e *egress) meshRoute(v *channel.VirtualService, port channel.Port) (blame, bool) {
 	gateways := v.Spec.GetGateways()
 	if len(gateways) > 0 && !slices.Contains(gateways, "mesh") {
-		return blame{object: v.Object, field: "spec.gateways", wanted: "mesh among the gateways", patch: "spec:\n  gateways: [mesh, " + strings.Join(gateways, ", ") + "]"}, true
+		return blame{object: v.Object, field: "spec.gateways", wanted: "mesh in spec.gateways", patch: "spec:\n  gateways: [mesh, " + strings.Join(gateways, ", ") + "]"}, true
 	}
 	if port.TLS {
 		return blame{}, false

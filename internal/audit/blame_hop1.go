@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -56,10 +57,10 @@ func (e *egress) blameAbsent(w *channel.Workload, s *walk.Config, way walk.Way, 
 			}
 		}
 		if agreed {
-			return blame{object: service.Object, ref: service.Ref, field: "spec.ports[0].port", seen: fmt.Sprintf("the Service has port %v; the route and the rule use %s", ports(service), to.port), wanted: "port " + to.port}
+			return blame{object: service.Object, ref: service.Ref, field: "spec.ports[0].port", seen: fmt.Sprintf("the Service has port %s; the route and the rule use %s", portList(service), to.port), wanted: "port " + to.port}
 		}
 		b := e.routeField(way, ".route[0].destination.port.number")
-		b.seen, b.wanted = "port "+to.port+", which the gateway's Service does not have", fmt.Sprintf("port %v", ports(service))
+		b.seen, b.wanted = "port "+to.port+", which the gateway's Service does not have", "port "+portList(service)
 		return b
 	}
 	if service != nil {
@@ -201,6 +202,29 @@ func ports(s *channel.Service) (found []int) {
 	return found
 }
 
+func portList(s *channel.Service) string {
+	var list []string
+	for _, p := range ports(s) {
+		list = append(list, fmt.Sprint(p))
+	}
+	if len(list) == 0 {
+		return "(none)"
+	}
+	return strings.Join(list, ", ")
+}
+
+// pairsOf are labels as people write them.
+func pairsOf(labels map[string]string) string {
+	var list []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		list = append(list, k+"="+labels[k])
+	}
+	if len(list) == 0 {
+		return "(none)"
+	}
+	return strings.Join(list, ", ")
+}
+
 // levelPorts are the ports that a rule has settings for.
 func levelPorts(r *api.DestinationRule) (found []string) {
 	policies := []*api.TrafficPolicy{r.GetTrafficPolicy()}
@@ -224,7 +248,7 @@ func (e *egress) blameNoEndpoint(to target) blame {
 	if len(e.Mesh.Behind(s)) > 0 {
 		return blame{object: s.Object, ref: s.Ref, field: "spec.ports[0].targetPort", wanted: "a port of the gateway's pods"}
 	}
-	b := blame{object: s.Object, ref: s.Ref, field: "spec.selector", seen: fmt.Sprintf("selector %v, which no pod of namespace %s has", s.Spec.Selector, s.Namespace), wanted: "the labels of the gateway's pods"}
+	b := blame{object: s.Object, ref: s.Ref, field: "spec.selector", seen: fmt.Sprintf("selector %s, which no pod of namespace %s has", pairsOf(s.Spec.Selector), s.Namespace), wanted: "the labels of the gateway's pods"}
 	for _, r := range e.Mesh.Workloads {
 		if r.Proxy != channel.Router && r.Proxy != channel.None || r.Assumed != "" {
 			continue
@@ -238,7 +262,7 @@ func (e *egress) blameNoEndpoint(to target) blame {
 			return blame{object: r.Object, field: "metadata.namespace", seen: fmt.Sprintf("%s is not in the Service's namespace %s", r.Ref, s.Namespace), wanted: "namespace " + s.Namespace}
 		}
 		if r.Namespace == s.Namespace && r.Proxy == channel.Router {
-			return blame{object: r.Object, field: r.Template + ".metadata.labels", seen: fmt.Sprintf("labels %v", r.Labels), wanted: fmt.Sprintf("the Service's selector %v", s.Spec.Selector)}
+			return blame{object: r.Object, field: r.Template + ".metadata.labels", seen: "labels " + pairsOf(r.Labels), wanted: "the Service's selector " + pairsOf(s.Spec.Selector)}
 		}
 	}
 	return b
@@ -272,7 +296,7 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 			return b
 		}
 		for _, g := range e.Gateways {
-			return blame{object: g.Object, field: "spec.selector", seen: fmt.Sprintf("selector %v, which the gateway's pods do not have", g.Spec.GetSelector()), wanted: fmt.Sprintf("labels of %s: %v", router.Ref, router.Labels), id: "02"}
+			return blame{object: g.Object, field: "spec.selector", seen: "selector " + pairsOf(g.Spec.GetSelector()) + ", which the gateway's pods do not have", wanted: fmt.Sprintf("labels of %s: %s", router.Ref, pairsOf(router.Labels)), id: "02"}
 		}
 		b := missing("Gateway", e.gatewayNamespace(), "")
 		b.wanted = "a Gateway with a server for " + e.Host + ", tls mode ISTIO_MUTUAL"

@@ -95,7 +95,7 @@ func (e *egress) blamePlaintext(router *channel.Workload, u walk.Upstream, to ta
 			continue
 		}
 		if !exports(r.Spec.GetExportTo(), r.Namespace, router.Namespace) {
-			return blame{object: r.Object, field: "spec.exportTo", seen: fmt.Sprintf("exportTo %v in namespace %s: the gateway in %s does not see the rule", r.Spec.GetExportTo(), r.Namespace, router.Namespace), wanted: "the gateway's namespace", id: "01"}
+			return blame{object: r.Object, field: "spec.exportTo", seen: fmt.Sprintf("exportTo %s in namespace %s: the gateway in %s does not see the rule", strings.Join(r.Spec.GetExportTo(), ", "), r.Namespace, router.Namespace), wanted: "the gateway's namespace", id: "01"}
 		}
 		if !e.looksIn(router.Namespace, to.host, r.Namespace) {
 			return blame{object: r.Object, field: "metadata.namespace", seen: "a rule in namespace " + r.Namespace + ", where the gateway does not look for it", wanted: "namespace " + router.Namespace, id: "01"}
@@ -175,7 +175,7 @@ func (e *egress) routePort(to target, levels []string) (blame, bool) {
 }
 
 func (e *egress) mutualPatch() string {
-	return "tls:\n  mode: MUTUAL\n  credentialName: SECRET\n  subjectAltNames: [" + e.Sample() + "]"
+	return "tls:\n  mode: MUTUAL\n  credentialName: SECRET\n  sni: " + e.Sample() + "\n  subjectAltNames: [" + e.Sample() + "]"
 }
 
 // encrypts reports whether a rule asks for TLS anywhere.
@@ -327,7 +327,7 @@ func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, i
 			}
 		}
 		if !bound {
-			at = blame{object: v.Object, field: "spec.gateways", seen: fmt.Sprintf("gateways %v", v.Spec.GetGateways()), wanted: "the Gateway of this host: " + e.gatewayNames()}
+			at = blame{object: v.Object, field: "spec.gateways", seen: "gateways " + strings.Join(v.Spec.GetGateways(), ", "), wanted: "the Gateway of this host: " + e.gatewayNames()}
 			continue
 		}
 		if !exports(v.Spec.GetExportTo(), v.Namespace, router.Namespace) {

@@ -115,17 +115,17 @@ func mentionsInjection(ns *objects.Object) bool {
 func (e *egress) gateways() {
 	for _, r := range e.Routers {
 		if r.Proxy == channel.None || r.Proxy == channel.Sidecar {
-			e.find(Finding{ID: "19", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("%s is no gateway: %s", r.Ref, r.Why), Wanted: "pods with the injection template gateway"}, e.blameRouter(r))
+			e.find(Finding{ID: "19", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("%s is no gateway: %s", r.Ref, r.Why), Wanted: "pods with annotation inject.istio.io/templates: gateway"}, e.blameRouter(r))
 		}
 	}
 	for _, g := range e.Gateways {
 		if len(e.Mesh.Serving(g)) == 0 && !slices.ContainsFunc(e.Mesh.Workloads, func(w *channel.Workload) bool { return g.Selects(w) }) {
-			e.find(Finding{ID: "02", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("selector %v selects no gateway", g.Spec.GetSelector()), Wanted: "the labels of the gateway's pods"}, of(g.Object, "spec.selector"))
+			e.find(Finding{ID: "02", Severity: Critical, Hop: 1, Seen: "selector " + pairsOf(g.Spec.GetSelector()) + ", which the gateway's pods do not have", Wanted: "the labels of the gateway's pods"}, of(g.Object, "spec.selector"))
 		}
 	}
 	for _, r := range e.Mesh.Workloads {
 		if r.Proxy == channel.None && r.Labels != nil && r.MeantToHaveProxy() && !slices.Contains(e.Routers, r) && slices.ContainsFunc(e.Services, func(s *channel.Service) bool { return slices.Contains(e.Mesh.Behind(s), r) }) {
-			e.find(Finding{ID: "19", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("%s has no proxy: %s", r.Ref, r.Why), Wanted: "a gateway's proxy"}, e.blameRouter(r))
+			e.find(Finding{ID: "19", Severity: Critical, Hop: 1, Seen: fmt.Sprintf("%s has no gateway proxy: %s", r.Ref, r.Why), Wanted: "a gateway proxy (inject.istio.io/templates: gateway)"}, e.blameRouter(r))
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (e *egress) outboundPolicy(w *channel.Workload, s *walk.Config) {
 		}
 		for _, c := range l.Chains {
 			if slices.ContainsFunc(c.TCP, func(t walk.Share) bool { return t.Cluster == walk.Passthrough }) {
-				f := Finding{ID: "14", Severity: Medium, Hop: 0, Proxy: name(w), Seen: "ALLOW_ANY: a call that no route takes leaves without the gateway", Wanted: "REGISTRY_ONLY, in the mesh or in a Sidecar of the callers' namespace"}
+				f := Finding{ID: "14", Severity: Medium, Hop: 0, Proxy: name(w), Seen: "outboundTrafficPolicy ALLOW_ANY: calls that match no route bypass the gateway", Wanted: "outboundTrafficPolicy REGISTRY_ONLY, in the mesh configuration or in a Sidecar in the callers' namespace"}
 				b := missing("Sidecar", w.Namespace, "")
 				b.patch = "spec:\n  outboundTrafficPolicy: { mode: REGISTRY_ONLY }"
 				if r := e.sidecarOf(w); r != nil {
@@ -195,7 +195,7 @@ func (e *egress) exported(w *channel.Workload, s *walk.Config) {
 			}
 			e.find(Finding{
 				ID: "07", Severity: Medium, Hop: 0, Proxy: "sidecar " + w.Namespace + "/" + w.Name,
-				Seen:   "the sidecar has the rule, without its TLS: what bypasses the gateway leaves in plaintext",
+				Seen:   "the sidecar sees this DestinationRule but not its TLS: traffic that bypasses the gateway leaves in plaintext",
 				Wanted: `exportTo: ["."], with the rule in the gateway's namespace`,
 			}, blame{object: r.Object, field: "spec.exportTo", patch: "spec:\n  exportTo: [\".\"]"})
 		}
@@ -250,7 +250,7 @@ func (e *egress) accounts() {
 			}
 		}
 		if given || e.elsewhere(w.Account) {
-			e.find(Finding{ID: "35", Severity: Medium, Status: Unknown, Hop: 1, Seen: "whether ServiceAccount " + w.Namespace + "/" + w.Account + " exists: it is not in the input", Wanted: "the ServiceAccount"},
+			e.find(Finding{ID: "35", Severity: Medium, Status: Unknown, Hop: 1, Seen: "ServiceAccount " + w.Namespace + "/" + w.Account + " is not in the input", Wanted: "the ServiceAccount"},
 				of(w.Object, strings.TrimPrefix(w.Template+".spec.serviceAccountName", ".")))
 		}
 	}
@@ -267,7 +267,7 @@ func (e *egress) twice() {
 	for i, a := range e.Mesh.Sidecars {
 		for _, b := range e.Mesh.Sidecars[i+1:] {
 			if a.Namespace == b.Namespace && a.Spec.GetWorkloadSelector() == nil && b.Spec.GetWorkloadSelector() == nil {
-				e.find(Finding{ID: "28", Severity: Medium, Hop: 1, Title: "One Sidecar is for the callers", Seen: "also " + a.Ref.String() + ", for the same workloads", Wanted: "one Sidecar for a namespace", Why: "Of two Sidecars for one workload the older is in force, or neither is defined."}, of(b.Object, "metadata.name"))
+				e.find(Finding{ID: "28", Severity: Medium, Hop: 1, Title: "One Sidecar is for the callers", Seen: "also " + a.Ref.String() + ", for the same workloads", Wanted: "one Sidecar for a namespace", Why: "If two Sidecar resources select one workload, either the older one applies or the behavior is undefined."}, of(b.Object, "metadata.name"))
 			}
 		}
 	}
@@ -278,7 +278,7 @@ func (e *egress) twice() {
 			if !shared || !both || len(a.Spec.GetHosts()) == 0 || !exports(a.Spec.GetExportTo(), a.Namespace, "*") && !exports(b.Spec.GetExportTo(), b.Namespace, "*") {
 				continue
 			}
-			f := Finding{ID: "28", Severity: Medium, Hop: 1, Seen: "also in " + a.Ref.String() + ": sidecars use one of them, and gateways join them in an order that nobody sees", Wanted: "one VirtualService for the host on each gateway and in the mesh"}
+			f := Finding{ID: "28", Severity: Medium, Hop: 1, Seen: "also in " + a.Ref.String() + ": a sidecar uses only one of them, and a gateway merges them in an undefined order", Wanted: "one VirtualService for the host on each gateway and in the mesh"}
 			e.find(f, of(b.Object, "spec.hosts"))
 		}
 	}

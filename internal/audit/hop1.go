@@ -83,7 +83,7 @@ func (e *egress) arrive(w *channel.Workload, port channel.Port, way walk.Way, u 
 	f := Finding{Severity: Critical, Hop: 1, Proxy: name(router)}
 	view := e.Views[router]
 	if router.Proxy != channel.Router {
-		f.ID, f.Seen, f.Wanted = "19", fmt.Sprintf("%s has no gateway's proxy: %s", router.Ref, router.Why), "a pod with the injection template gateway"
+		f.ID, f.Seen, f.Wanted = "19", fmt.Sprintf("%s has no gateway's proxy: %s", router.Ref, router.Why), "a pod with annotation inject.istio.io/templates: gateway"
 		e.find(f, e.blameRouter(router))
 		return
 	}
@@ -145,7 +145,7 @@ func (e *egress) accepted(w *channel.Workload, port channel.Port, own bool, way 
 	if in.Chain.TLS != nil {
 		e.mutual(w, u, router, in)
 	} else if u.TLS != nil && !own {
-		f.ID, f.Seen, f.Wanted = "19", fmt.Sprintf("the sidecar sends TLS to port %d, whose server does not end it", r.Port), "tls mode ISTIO_MUTUAL on the Gateway's server"
+		f.ID, f.Seen, f.Wanted = "19", fmt.Sprintf("the sidecar sends TLS to port %d, whose Gateway server does not terminate TLS", r.Port), "tls mode ISTIO_MUTUAL on the Gateway's server"
 		e.find(f, e.blameServerTLS(r.Port))
 	} else if !own {
 		f.ID, f.Seen, f.Wanted = "19", "hop 1 is plaintext at both ends", "ISTIO_MUTUAL in the DestinationRule and in the Gateway"
@@ -182,7 +182,7 @@ func (e *egress) mutual(w *channel.Workload, u walk.Upstream, router *channel.Wo
 	own := slices.Contains(tls.CertificateSDS, "default")
 	switch {
 	case !own:
-		f.Seen = "the gateway presents " + orNothing(tls.CertificateSDS) + ", not its identity of the mesh"
+		f.Seen = "the gateway presents " + orNothing(tls.CertificateSDS) + ", not its mesh identity"
 		e.find(f, e.blameServerTLS(0))
 		return
 	case !tls.RequireClientCertificate:
@@ -194,11 +194,11 @@ func (e *egress) mutual(w *channel.Workload, u walk.Upstream, router *channel.Wo
 		return // refused already
 	}
 	if u.TLS.AcceptsUntrusted {
-		e.find(Finding{ID: "09", Severity: Critical, Hop: 1, Proxy: name(w), Seen: "the sidecar accepts a gateway with a certificate of any CA", Wanted: "no insecureSkipVerify"}, e.blameHop1TLS(u, ".insecureSkipVerify"))
+		e.find(Finding{ID: "09", Severity: Critical, Hop: 1, Proxy: name(w), Seen: "the sidecar accepts a gateway certificate from any CA", Wanted: "no insecureSkipVerify"}, e.blameHop1TLS(u, ".insecureSkipVerify"))
 	}
 	f.Proxy, f.Wanted = name(w), "tls mode ISTIO_MUTUAL in hop 1's DestinationRule"
 	if !slices.Contains(u.TLS.CertificateSDS, "default") {
-		f.Seen = "the sidecar presents " + orNothing(slices.Concat(u.TLS.CertificateSDS, u.TLS.Certificates)) + ", not its identity of the mesh"
+		f.Seen = "the sidecar presents " + orNothing(slices.Concat(u.TLS.CertificateSDS, u.TLS.Certificates)) + ", not its mesh identity"
 		e.find(f, e.blameHop1TLS(u, ".mode"))
 		return
 	}

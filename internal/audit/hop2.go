@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"twohop/internal/channel"
+	"twohop/internal/objects"
 	"twohop/internal/walk"
 )
 
@@ -43,7 +44,7 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 	to := parseCluster(share.Cluster)
 	f := Finding{Severity: Critical, Hop: 2, Proxy: name(router)}
 	if !e.isOutside(to.host) && !strings.HasPrefix(share.Cluster, "outbound|") {
-		f.ID, f.Seen, f.Wanted = "13", "the gateway's route leads to "+share.Cluster, "a cluster of the partner's"
+		f.ID, f.Seen, f.Wanted = "13", "the gateway's route leads to "+share.Cluster, "a route to the partner"
 		e.find(f, e.routeField(in, ""))
 		return
 	}
@@ -64,7 +65,7 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		r := e.Hop2[0]
 		e.find(Finding{
 			ID: "04", Severity: Critical, Hop: 2, Proxy: name(router), Wanted: "a Secret that istiod serves to the gateway",
-			Seen: "the gateway goes on with the configuration it had: its new one of " + share.Cluster + " waits for a secret that does not come",
+			Seen: "the gateway keeps its previous configuration: the update of " + share.Cluster + " waits for a Secret that istiod does not serve",
 		}, of(r.Object, tlsField(r.Spec, to)+".credentialName"))
 	}
 	hop := Hop{Number: 2, From: name(router), To: to.host + ":" + to.port, Cluster: share.Cluster, TLS: "plaintext", Rule: ruleOf(u)}
@@ -97,7 +98,7 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 	case u.TLS == nil && own:
 		return
 	case u.TLS != nil && own:
-		f.ID, f.Seen, f.Wanted = "11", "the gateway encrypts what the application has encrypted", "one layer of TLS on hop 2"
+		f.ID, f.Seen, f.Wanted = "11", "the gateway adds TLS to traffic that the application already encrypted", "one layer of TLS on hop 2"
 		f.Claim = ""
 		e.find(f, e.blameHop2TLS(u, ".mode"))
 		return
@@ -116,6 +117,37 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 	e.authority(router, u, to)
 }
 
+// withoutCallers audits hop 2 where hop 1 fails: by the requests that the gateway's own
+// servers would take. Where none takes one, hop 2 is unknown.
+func (e *egress) withoutCallers() {
+	if e.arrived || len(e.Callers) == 0 {
+		return
+	}
+	for _, router := range e.Routers {
+		g := e.Views[router].Config
+		if router.Proxy != channel.Router || g == nil {
+			continue
+		}
+		for _, l := range g.Listeners {
+			r := walk.Request{Host: e.Sample(), Authority: e.Sample(), Port: l.Port, TLS: true, ServerName: e.Sample()}
+			for _, in := range g.Accept(r) {
+				if in.End != "" || !in.HTTP() {
+					continue
+				}
+				for _, share := range in.Clusters {
+					if e.isOutside(parseCluster(share.Cluster).host) {
+						e.hop2(router, g, false, r, in, share)
+					}
+				}
+			}
+		}
+	}
+	if !e.arrived {
+		e.find(Finding{ID: "18", Severity: Medium, Status: Unknown, Hop: 2, Seen: "hop 2 was not audited: no request reaches a route of the gateway to " + e.Host, Wanted: "a hop 1 that reaches the gateway"}, blame{ref: objects.Ref{Kind: "VirtualService", Namespace: e.gatewayNamespace()}})
+	}
+	e.arrived = false // no caller arrives: nothing has passed
+}
+
 // autoSAN reports whether Envoy verifies the server's name by itself.
 func autoSAN(u walk.Upstream) bool {
 	p, err := u.Cluster.Pool()
@@ -127,7 +159,7 @@ func (e *egress) addresses(router *channel.Workload, u walk.Upstream, to target)
 	f := Finding{ID: "27", Severity: Critical, Hop: 2, Proxy: name(router), Wanted: "resolution DNS, or STATIC with addresses"}
 	switch {
 	case u.Cluster.Type() == "ORIGINAL_DST":
-		f.Seen = "the gateway would connect to the address that it was called at, which is its own"
+		f.Seen = "the gateway would connect to itself (resolution NONE keeps the original destination)"
 		e.find(f, e.entryField(to, "spec.resolution"))
 	case u.Known && len(u.Endpoints) == 0:
 		f.Seen = "no address for " + to.host + ": requests get 503 (UH)"
@@ -157,12 +189,12 @@ func (e *egress) certificate(router *channel.Workload, u walk.Upstream, to targe
 	f := Finding{Severity: Critical, Hop: 2, Proxy: name(router)}
 	switch {
 	case slices.Contains(t.CertificateSDS, "default"):
-		f.ID, f.Seen, f.Wanted = "19", "the gateway presents its identity of the mesh to the partner", "tls mode MUTUAL with credentialName"
-		f.Title, f.Why, f.Claim = "Hop 2 presents the partner's client certificate", "ISTIO_MUTUAL is for proxies of one mesh: a partner trusts neither its CA nor its names.", "G2"
+		f.ID, f.Seen, f.Wanted = "19", "the gateway presents its mesh certificate to the partner", "tls mode MUTUAL with credentialName"
+		f.Title, f.Why, f.Claim = "Hop 2 presents the partner's client certificate", "ISTIO_MUTUAL uses the mesh CA and SPIFFE names. The partner trusts neither.", "G2"
 		e.find(f, e.blameHop2TLS(u, ".mode"))
 	case len(t.CertificateSDS) == 0 && len(t.Certificates) == 0:
 		f.ID, f.Severity = "19", Medium
-		f.Title, f.Why, f.Claim = "Hop 2 presents a client certificate", "A partner that demands one refuses the call; one that does not, knows nobody by it.", "G2-control"
+		f.Title, f.Why, f.Claim = "Hop 2 presents a client certificate", "A partner that requires one rejects the call. A partner that does not cannot identify the caller.", "G2-control"
 		f.Seen, f.Wanted = "mode SIMPLE: the gateway presents no client certificate", "tls mode MUTUAL with credentialName, if the partner demands a client certificate"
 		if e.holdsClientKey(router, t.ValidationSDS) {
 			f.Severity = High
@@ -190,7 +222,7 @@ func (e *egress) partnerName(router *channel.Workload, u walk.Upstream, to targe
 	pinned := len(t.SANs) > 0 || autoSAN(u)
 	if !pinned {
 		f.ID, f.Severity = "08", High
-		f.Seen, f.Wanted = "no subjectAltNames: the name in the partner's certificate is not looked at", "subjectAltNames: ["+host+"]"
+		f.Seen, f.Wanted = "no subjectAltNames: the gateway does not check the name in the partner's certificate", "subjectAltNames: ["+host+"]"
 		e.find(f, e.blameHop2TLS(u, ".subjectAltNames"))
 	}
 	covered := func(n string) bool {
@@ -206,7 +238,7 @@ func (e *egress) partnerName(router *channel.Workload, u walk.Upstream, to targe
 	}
 	if sni != "" && !strings.EqualFold(sni, host) && !strings.EqualFold(sni, to.host) && !channel.Covers(to.host, sni) {
 		f.ID, f.Severity = "10", Medium
-		f.Seen, f.Wanted = "the server name is "+sni, "the host, "+host+", unless the partner serves that name"
+		f.Seen, f.Wanted = "sni: "+sni, "sni: "+host+", unless the partner expects "+sni
 		if channel.Near(sni, host) || len(t.SANs) > 0 && !covered(sni) {
 			f.Severity = High
 		}
@@ -250,7 +282,7 @@ func (e *egress) version(u walk.Upstream, router *channel.Workload, to target) {
 		return
 	}
 	e.find(Finding{
-		ID: "25", Severity: Medium, Hop: 2, Proxy: name(router), Seen: "hop 2 is HTTP/2, whatever the partner speaks", Wanted: "HTTP/1.1, unless the partner is known to speak HTTP/2",
+		ID: "25", Severity: Medium, Hop: 2, Proxy: name(router), Seen: "hop 2 always uses HTTP/2", Wanted: "HTTP/1.1, unless the partner is known to speak HTTP/2",
 	}, e.blameHTTP2(u, to))
 }
 
@@ -262,7 +294,7 @@ func (e *egress) lifetime(u walk.Upstream, router *channel.Workload, to target) 
 	}
 	e.find(Finding{
 		ID: "22", Severity: Low, Hop: 2, Proxy: name(router), Seen: "connections to the partner have no maxConnectionDuration",
-		Wanted: "a maxConnectionDuration below the time in which a renewed certificate has to be in use",
+		Wanted: "a maxConnectionDuration shorter than the certificate rotation window",
 	}, e.blameHop2(u, "connectionPool.tcp.maxConnectionDuration"))
 }
 

@@ -31,8 +31,8 @@ func (e *egress) network() {
 		return
 	}
 	b := missing("NetworkPolicy", unlocked[0].Namespace, "")
-	b.wanted = "a NetworkPolicy for egress that lets callers reach the gateway and DNS only, on a network that enforces it"
-	e.find(Finding{ID: "15", Severity: Low, Hop: 0, Seen: "no NetworkPolicy limits where " + unlocked[0].Ref.String() + " connects to"}, b)
+	b.wanted = "an egress NetworkPolicy that allows callers only the gateway, istiod and DNS, and a CNI plugin that enforces it"
+	e.find(Finding{ID: "15", Severity: Low, Hop: 0, Seen: "no NetworkPolicy restricts egress of " + unlocked[0].Ref.String()}, b)
 }
 
 type networkPolicy struct {
@@ -81,7 +81,7 @@ func (e *egress) cutOff(w *channel.Workload, policies []networkPolicy) {
 	e.find(Finding{
 		ID: "15", Severity: Medium, Hop: 1, Proxy: name(w), Title: "The network lets callers reach the gateway",
 		Seen:   "no NetworkPolicy of " + w.Ref.String() + " allows a connection to " + e.Routers[0].Ref.String(),
-		Wanted: "an egress rule to the gateway's pods, on the port that they listen on",
+		Wanted: "an egress rule that allows the gateway pods on their target port",
 	}, of(policies[0].object, "spec.egress"))
 }
 

@@ -42,6 +42,7 @@ func (a *auditor) channel(c *channel.Channel) {
 	if len(c.Callers) == 0 {
 		e.noCallers()
 	}
+	e.withoutCallers()
 	e.gateways()
 	e.bypass()
 	e.policies()
@@ -57,6 +58,9 @@ func (a *auditor) channel(c *channel.Channel) {
 }
 
 func (e *egress) find(f Finding, b blame) {
+	if b.object != nil && e.rejected[b.object.Ref] && (f.Status == "" || f.Status == Fail) {
+		return // check 31 has named the object: this follows from it
+	}
 	f.Host = e.Host
 	if f.Field == "" {
 		f.Field = b.field

@@ -63,7 +63,7 @@ func (e *egress) policies() {
 			continue
 		}
 		for _, d := range e.denied[r] {
-			f := Finding{ID: "20", Severity: Critical, Hop: 1, Proxy: name(r), Wanted: "the callers are let through", Claim: "H1-identity"}
+			f := Finding{ID: "20", Severity: Critical, Hop: 1, Proxy: name(r), Wanted: "an AuthorizationPolicy that allows the callers", Claim: "H1-identity"}
 			if e.allowed[r] > 0 {
 				f.Severity = Low
 				if e.almostNamed(d) {
@@ -74,7 +74,7 @@ func (e *egress) policies() {
 		}
 		if len(e.policiesOf(r)) == 0 {
 			b := missing("AuthorizationPolicy", r.Namespace, "")
-			e.find(Finding{ID: "20", Severity: Low, Hop: 1, Proxy: name(r), Seen: "no AuthorizationPolicy is for the gateway: whoever has an identity of the mesh may leave", Wanted: "an AuthorizationPolicy that names the callers"}, b)
+			e.find(Finding{ID: "20", Severity: Low, Hop: 1, Proxy: name(r), Seen: "no AuthorizationPolicy selects the gateway: any workload in the mesh can use it", Wanted: "an ALLOW AuthorizationPolicy that lists the callers' principals"}, b)
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (e *egress) pool(u walk.Upstream, hop int, proxy string, to target) {
 				continue
 			}
 			e.find(Finding{
-				ID: "23", Severity: High, Hop: hop, Proxy: proxy, Seen: w.what + " is written, and " + w.lost + " takes its place: the proxy does not have it",
+				ID: "23", Severity: High, Hop: hop, Proxy: proxy, Seen: w.what + " has no effect: " + w.lost + " replaces it",
 				Wanted: "the whole connectionPool at " + w.lost, Claim: "P-port-replaces",
 			}, of(r.Object, w.field))
 		}
@@ -44,7 +44,7 @@ func (e *egress) pool(u walk.Upstream, hop int, proxy string, to target) {
 		if strings.HasSuffix(b.field, ".tls") {
 			b.field = strings.TrimSuffix(b.field, "tls") + "connectionPool.tcp.tcpKeepalive"
 		}
-		e.find(Finding{ID: "24", Severity: Low, Hop: hop, Proxy: proxy, Seen: "neither tcpKeepalive nor idleTimeout: a connection that a firewall has forgotten stays in the pool", Wanted: "tcpKeepalive below the firewall's idle limit, or an idleTimeout"}, b)
+		e.find(Finding{ID: "24", Severity: Low, Hop: hop, Proxy: proxy, Seen: "no tcpKeepalive and no idleTimeout: connections dropped by a firewall stay in the pool", Wanted: "tcpKeepalive.time or idleTimeout shorter than the firewall's idle timeout"}, b)
 	}
 	if p.MaxConnections == nil || *p.MaxConnections == math.MaxUint32 {
 		b := e.blameTLS(u, rules, "")
@@ -142,9 +142,9 @@ func (a *auditor) orphans() {
 			continue
 		}
 		known := a.Mesh.Service(r.Host) != nil || len(a.Mesh.EntriesFor(r.Host)) > 0
-		f := Finding{ID: "32", Severity: Medium, Seen: "no proxy uses the rule for " + r.Host, Wanted: "a host that a Service or a ServiceEntry has, seen from where the rule is"}
+		f := Finding{ID: "32", Severity: Medium, Seen: "no proxy uses the rule for " + r.Host, Wanted: "the host of a Service or ServiceEntry that is visible from the rule's namespace"}
 		if !known {
-			f.Severity, f.Seen = High, r.Host+" is the name of no Service and of no ServiceEntry"
+			f.Severity, f.Seen = High, r.Host+" matches no Service and no ServiceEntry"
 			f.Wanted = a.nearest(r.Host)
 			if strings.HasPrefix(r.Host, "*") || !a.complete(r.Host) {
 				f.Severity = Low

@@ -271,7 +271,7 @@ func (e *egress) absentSecret(router *channel.Workload, u walk.Upstream, credent
 		return
 	}
 	f.Severity, f.Status = Medium, Unknown
-	f.Seen = fmt.Sprintf("whether there is a Secret %s in namespace %s, with tls.crt, tls.key and ca.crt: it is not in the input", credential, router.Namespace)
+	f.Seen = fmt.Sprintf("Secret %s in namespace %s is not in the input, so its keys (tls.crt, tls.key, ca.crt) were not checked", credential, router.Namespace)
 	e.find(f, e.blameHop2TLS(u, ".credentialName"))
 }
 
@@ -323,7 +323,7 @@ func (e *egress) keyPair(router *channel.Workload, o *objects.Object, names [2]s
 	leaf := found[0]
 	if !redacted(key) {
 		if _, err := tls.X509KeyPair(cert, key); err != nil {
-			f.Seen, f.Wanted = "certificate and key do not belong together", "the key of the certificate"
+			f.Seen, f.Wanted = "the private key does not match the certificate", "the key of the certificate"
 			e.find(f, of(o, "data["+names[1]+"]"))
 		}
 	}

@@ -87,7 +87,7 @@ func (m *Mesh) Find() []*Channel {
 			}
 			for _, d := range m.meshDestinations(v) {
 				if m.isGateway(d) && d != host {
-					channel(host, v.String()+" sends the sidecars' requests to "+d)
+					channel(host, v.String()+" routes sidecar requests to "+d)
 				}
 			}
 		}
@@ -98,7 +98,7 @@ func (m *Mesh) Find() []*Channel {
 				}
 				for _, d := range m.gatewayDestinations(v) {
 					if d == host && len(m.EntriesFor(host)) > 0 || m.external(d) {
-						channel(host, v.String()+" sends what arrives at "+g.String()+" to "+d)
+						channel(host, v.String()+" routes traffic from "+g.String()+" to "+d)
 					}
 				}
 			}
@@ -108,14 +108,14 @@ func (m *Mesh) Find() []*Channel {
 		for _, s := range g.Spec.GetServers() {
 			for _, h := range s.GetHosts() {
 				if host := serverHost(h); host != "*" && m.external(host) {
-					channel(host, g.String()+" is for the host, which lies outside of the mesh")
+					channel(host, g.String()+" has a server for the host, which is outside the mesh")
 				}
 			}
 		}
 	}
 	for _, r := range m.Rules {
 		if r.Spec.GetWorkloadSelector() == nil && originates(r.Spec) && m.external(r.Host) {
-			channel(r.Host, r.String()+" originates TLS with a credentialName, which gateways do")
+			channel(r.Host, r.String()+" originates TLS with credentialName, as gateways do")
 		}
 	}
 	wrong := m.misspelt()

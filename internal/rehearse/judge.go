@@ -9,6 +9,8 @@ import (
 type Judged struct {
 	Result
 	Holds bool
+	// Void says that the plain call fails: then this one proves nothing.
+	Void bool
 	// Why says in a sentence what was seen.
 	Why string
 }
@@ -18,6 +20,7 @@ type Judged struct {
 // the one, that does not trust the certificate, or past a gateway that is away. A partner
 // that asks for no certificate gets none, and trusts whoever calls.
 func (s Scene) Judge(o *Outcome) (all []Judged) {
+	plain := map[string]bool{}
 	for _, r := range o.Results {
 		j := Judged{Result: r, Why: r.seen()}
 		ok := r.Status >= 200 && r.Status < 400
@@ -27,13 +30,29 @@ func (s Scene) Judge(o *Outcome) (all []Judged) {
 		case OtherClients:
 			j.Holds = !ok || s.Partner.Lax
 		case GatewayAway:
-			j.Holds = !r.Reached() && !ok
+			j.Holds = !r.arrived() && !ok
 		default:
 			j.Holds = !ok
 		}
+		call := fmt.Sprint(r.Call.Host, r.Call.Port, r.Call.Path)
+		if r.Variation == Plain {
+			plain[call] = j.Holds
+		}
+		works, tried := plain[call]
+		j.Void = tried && !works && r.Variation != Plain
 		all = append(all, j)
 	}
 	return all
+}
+
+// arrived reports whether the partner saw a request, whatever it answered.
+func (r Result) arrived() bool {
+	for _, s := range r.Partner {
+		if s.At != AtElsewhere {
+			return true
+		}
+	}
+	return false
 }
 
 // certificate is the client certificate that the partner got with the request.
@@ -62,8 +81,12 @@ func (r Result) seen() string {
 		parts = append(parts, "gateway "+strings.Join(flags, ","))
 	}
 	switch {
-	case !r.Reached():
+	case !r.arrived():
 		parts = append(parts, "not at the partner")
+	case !r.Reached() && r.ThroughGateway():
+		parts = append(parts, "at the partner through the gateway, and refused there")
+	case !r.Reached():
+		parts = append(parts, "at the partner past the gateway, and refused there")
 	case r.ThroughGateway() && r.certificate() != "":
 		parts = append(parts, "at the partner through the gateway, with "+r.certificate())
 	case r.ThroughGateway():

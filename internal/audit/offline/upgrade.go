@@ -53,8 +53,8 @@ func change(w *channel.Workload, g given.Group, from, to string) audit.Finding {
 	}
 	return audit.Finding{
 		ID: "30", Severity: audit.Low, Status: audit.Fail, Hop: hop, Object: w.Ref, Proxy: kind + " " + w.Namespace + "/" + w.Name,
-		Title: "Istio " + to + " gives the proxies what " + from + " gives them",
-		Seen:  fmt.Sprintf("%s: %s: %s with %s, %s with %s", where, g.Path, value(g.Was), from, value(g.Is), to), Wanted: "a look at what this means for the channel",
+		Title: "Istio " + to + " generates the same configuration as " + from,
+		Seen:  fmt.Sprintf("%s: %s: %s with %s, %s with %s", where, g.Path, value(g.Was), from, value(g.Is), to), Wanted: "a review of whether this change affects the channel",
 	}
 }
 

@@ -157,6 +157,14 @@ func target(f audit.Finding) string {
 	if f.Object == (objects.Ref{}) {
 		return f.Field
 	}
+	if f.Object.Name == "" {
+		// There is none: that is the finding.
+		where := ""
+		if f.Object.Namespace != "" {
+			where = " in namespace " + f.Object.Namespace
+		}
+		return "no " + f.Object.Kind + where
+	}
 	return strings.TrimSpace(f.Object.String() + " " + f.Field)
 }
 

@@ -37,11 +37,17 @@ func writeText(w io.Writer, r *audit.Report, opts Options) error {
 		t.width = min(max(opts.Width, 80), 120)
 	}
 	t.header(r)
+	var below []group
 	for _, g := range grouped(r, audit.Fail) {
-		t.finding(g)
+		if g.Severity.AtLeast(r.Run.FailOn) {
+			t.finding(g)
+		} else {
+			below = append(below, g)
+		}
 	}
-	t.channels(r)
 	t.unknowns(grouped(r, audit.Unknown))
+	t.below(r, below)
+	t.channels(r)
 	t.exceptions(grouped(r, audit.Excepted))
 	t.assumptions(r)
 	t.totals(r)
@@ -143,11 +149,28 @@ func (t *text) finding(g group) {
 	t.value(margin, "why", flat(because(g.Finding)))
 }
 
+// below lists what does not fail the audit, in a few lines each: it must not push what
+// does off the screen.
+func (t *text) below(r *audit.Report, groups []group) {
+	if len(groups) == 0 {
+		return
+	}
+	t.section("BELOW "+strings.ToUpper(string(r.Run.FailOn)), "does not fail the audit; -o markdown has all of it")
+	for _, g := range groups {
+		t.ends("- "+string(g.Severity)+": "+g.Title, "["+g.ID+"]", "", dim)
+		for _, v := range g.Variants {
+			t.value("  ", "object", flat(target(v.Finding)+"  "+position(v.Finding)))
+			t.value("  ", "seen", flat(v.Seen))
+			t.value("  ", "wanted", flat(v.Wanted))
+		}
+	}
+}
+
 func (t *text) unknowns(groups []group) {
 	if len(groups) == 0 {
 		return
 	}
-	t.section("NOT KNOWN", "what could not be checked, and what would settle it")
+	t.section("NOT KNOWN", "what could not be checked, and what to supply")
 	for _, g := range groups {
 		t.ends("? "+g.Title, "["+g.ID+"]", yellow, dim)
 		for _, v := range g.Variants {
@@ -163,7 +186,7 @@ func (t *text) exceptions(groups []group) {
 	if len(groups) == 0 {
 		return
 	}
-	t.section("EXCEPTED", "somebody answers for these")
+	t.section("EXCEPTED", "accepted until the date shown")
 	for _, g := range groups {
 		t.ends("- "+string(g.Severity)+": "+g.Title, "["+g.ID+"]", "", dim)
 		for _, v := range g.Variants {
@@ -178,7 +201,7 @@ func (t *text) assumptions(r *audit.Report) {
 	if len(r.Run.Assumed) == 0 {
 		return
 	}
-	t.section("ASSUMED", "the input does not say this")
+	t.section("ASSUMED", "not in the input; add it with -f or --env to check it")
 	for _, a := range r.Run.Assumed {
 		t.indent("- ", "  ", a, "")
 	}

@@ -98,7 +98,7 @@ func (t *text) channels(r *audit.Report) {
 func (t *text) channel(r *audit.Report, c audit.Channel) {
 	t.ends(channelTitle(c), strings.ToUpper(string(c.Result))+" · "+layers(c), bold, resultColour(c.Result))
 	if len(c.Hops) == 0 {
-		t.indent("  ", "  ", "No hop is known: callers "+orNone(c.Callers)+"; gateways "+orNone(c.Gateways)+".", yellow)
+		t.indent("  ", "  ", "No hop computed: callers "+orNone(c.Callers)+"; gateways "+orNone(c.Gateways)+".", yellow)
 	}
 	// The gateway ends one hop and starts the next: it is written once.
 	last := ""

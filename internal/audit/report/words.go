@@ -23,7 +23,7 @@ func headline(r *audit.Report) string {
 			unknown++
 		}
 	}
-	what := plural(r.Totals.Passed, "check")
+	what := plural(r.Totals.Passed, "check") + " passed"
 	switch {
 	case above > 0:
 		what = fmt.Sprintf("%s at or above %s", plural(above, "finding"), r.Run.FailOn)
@@ -33,6 +33,9 @@ func headline(r *audit.Report) string {
 		what = "no egress found"
 	case below > 0:
 		what += fmt.Sprintf(", %s below %s", plural(below, "finding"), r.Run.FailOn)
+	}
+	if r.Totals.Unknown > 0 && unknown == 0 {
+		what += fmt.Sprintf(", %d unknown", r.Totals.Unknown)
 	}
 	return strings.ToUpper(string(r.Result)) + ": " + what
 }

@@ -331,7 +331,7 @@ func program(cmd *cobra.Command, line string) (string, error) {
 	if err != nil {
 		cache = "" // beside the command there may be one all the same
 	}
-	root, err := repository()
+	root, err := sourceTree()
 	if err != nil {
 		root = "" // a release has no source tree
 	}

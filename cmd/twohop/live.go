@@ -151,14 +151,35 @@ func repository() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if root, ok := repositoryAbove(dir); ok {
+		return root, nil
+	}
+	return "", usageError("no kind-config.yaml in this folder or above it: run twohop in its repository")
+}
+
+func repositoryAbove(dir string) (string, bool) {
 	for ; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(filepath.Join(dir, "kind-config.yaml")); err == nil {
-			return dir, nil
+			return dir, true
 		}
 		if dir == filepath.Dir(dir) {
-			return "", usageError("no kind-config.yaml in this folder or above it: run twohop in its repository")
+			return "", false
 		}
 	}
+}
+
+// sourceTree is the repository that the program itself lies in, else that of this folder:
+// whoever audits YAML stands in a repository of their own.
+func sourceTree() (string, error) {
+	if self, err := os.Executable(); err == nil {
+		if resolved, err := filepath.EvalSymlinks(self); err == nil {
+			self = resolved
+		}
+		if root, ok := repositoryAbove(filepath.Dir(self)); ok {
+			return root, nil
+		}
+	}
+	return repository()
 }
 
 // interruptible is a context that SIGINT and SIGTERM end.

@@ -174,7 +174,7 @@ func envoyFor(cmd *cobra.Command, line, version string) (string, error) {
 		return "", err
 	}
 	if version == "" {
-		root, err := repository()
+		root, err := sourceTree()
 		if err != nil {
 			return "", usageError("name an Envoy with --envoy: this is no source tree that pins one")
 		}

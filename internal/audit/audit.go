@@ -72,6 +72,11 @@ func Judge(in Input) *Report {
 	a.refusals()
 	a.duplicates()
 	for _, u := range in.Mesh.Unknown {
+		if u.Field != "" {
+			a.rejected[u.Ref] = true
+			a.add(Finding{ID: "31", Severity: Critical, Field: u.Field, Hop: 1, Seen: u.What, Wanted: "an object that the API server accepts"}, u.Object)
+			continue
+		}
 		a.add(Finding{ID: "32", Severity: Medium, Status: Unknown, Object: u.Ref, Seen: u.What, Wanted: "an object that the audit supports"}, u.Object)
 	}
 	for _, c := range in.Channels {
@@ -236,7 +241,11 @@ func (a *auditor) finish() {
 	slices.SortFunc(r.Checks, func(x, y Check) int { return cmp.Or(cmp.Compare(x.Host, y.Host), cmp.Compare(x.ID, y.ID)) })
 	r.Totals.Passed, r.Totals.Channels, r.Result = len(r.Checks), len(r.Channels), worst
 	for i := range r.Channels {
-		r.Channels[i].Result = a.resultOf(r.Channels[i].Host)
+		c := &r.Channels[i]
+		c.Result = a.resultOf(*c)
+		if c.Result == Unclear && r.Result == Passed {
+			r.Result = Unclear
+		}
 	}
 }
 
@@ -250,10 +259,14 @@ func statusRank(s Status) int {
 	return 2
 }
 
-func (a *auditor) resultOf(host string) Result {
+func (a *auditor) resultOf(c Channel) Result {
 	result := Passed
+	if len(c.Hops) == 0 {
+		result = Unclear // nothing of it was seen
+	}
 	for _, f := range a.report.Findings {
-		if f.Host != host || !f.Severity.AtLeast(a.Run.FailOn) {
+		its := f.Host == c.Host || f.ID == "31" && slices.Contains(c.Objects, f.Object)
+		if !its || !f.Severity.AtLeast(a.Run.FailOn) {
 			continue
 		}
 		if f.Status == Fail {

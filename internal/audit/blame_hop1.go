@@ -8,6 +8,8 @@ import (
 
 	api "istio.io/api/networking/v1alpha3"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"twohop/internal/channel"
 	"twohop/internal/objects"
 	"twohop/internal/walk"
@@ -246,7 +248,15 @@ func (e *egress) blameNoEndpoint(to target) blame {
 		return missing("Service", "", to.host)
 	}
 	if len(e.Mesh.Behind(s)) > 0 {
-		return blame{object: s.Object, ref: s.Ref, field: "spec.ports[0].targetPort", wanted: "a port of the gateway's pods"}
+		for _, r := range e.Hop1 {
+			for i, sub := range r.Spec.GetSubsets() {
+				if sub.GetName() == to.subset && len(sub.GetLabels()) > 0 {
+					return blame{object: r.Object, field: fmt.Sprintf("spec.subsets[%d].labels", i), seen: "labels " + pairsOf(sub.GetLabels()) + ", which no gateway pod has", wanted: "labels of the gateway's pods, or none"}
+				}
+			}
+		}
+		at := slices.IndexFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return fmt.Sprint(p.Port) == to.port })
+		return blame{object: s.Object, ref: s.Ref, field: fmt.Sprintf("spec.ports[%d].targetPort", max(at, 0)), wanted: "a port of the gateway's pods"}
 	}
 	b := blame{object: s.Object, ref: s.Ref, field: "spec.selector", seen: fmt.Sprintf("selector %s, which no pod of namespace %s has", pairsOf(s.Spec.Selector), s.Namespace), wanted: "the labels of the gateway's pods"}
 	for _, r := range e.Mesh.Workloads {
@@ -285,6 +295,11 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 	if b, ok := e.misspelt("Gateway"); ok {
 		return b
 	}
+	for _, g := range e.Gateways {
+		if e.rejected[g.Ref] {
+			return of(g.Object, "spec")
+		}
+	}
 	var serving []*channel.Gateway
 	for _, g := range e.Gateways {
 		if g.Selects(router) {
@@ -321,7 +336,10 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 				return b
 			}
 		}
-		return e.blameHop1TLS(u, "")
+		b := e.blameHop1TLS(u, "")
+		b.wanted = "tls mode ISTIO_MUTUAL, with sni " + e.Sample()
+		b.patch = "tls: { mode: ISTIO_MUTUAL, sni: " + e.Sample() + " }"
+		return b
 	}
 	for _, g := range serving {
 		for i, s := range g.Spec.GetServers() {

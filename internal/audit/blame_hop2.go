@@ -343,8 +343,22 @@ func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, i
 				if len(m.GetGateways()) > 0 && !slices.ContainsFunc(m.GetGateways(), e.isGateway) {
 					return blame{object: o, field: field + ".gateways", seen: strings.Join(m.GetGateways(), ", "), wanted: e.gatewayNames()}
 				}
-				if m.GetPort() != 0 && int(m.GetPort()) != r.Port {
+				if m.GetPort() != 0 && int(m.GetPort()) != r.Port && !e.serverPort(int(m.GetPort())) {
 					return blame{object: o, field: field + ".port", seen: fmt.Sprintf("port %d", m.GetPort()), wanted: fmt.Sprintf("port %d, on which the gateway takes the connection", r.Port), patch: fmt.Sprintf("port: %d", r.Port)}
+				}
+			}
+		}
+		for i, route := range v.Spec.GetHttp() {
+			for j, m := range route.GetMatch() {
+				if slices.Contains(m.GetGateways(), "mesh") || !strings.Contains(in.End, "no route of virtual host") {
+					continue
+				}
+				for field, set := range map[string]bool{"uri": m.GetUri() != nil, "headers": len(m.GetHeaders()) > 0, "method": m.GetMethod() != nil, "queryParams": len(m.GetQueryParams()) > 0, "authority": m.GetAuthority() != nil} {
+					if set {
+						b := atRoute(v, i, fmt.Sprintf(".match[%d].%s", j, field))
+						b.seen, b.wanted = in.End, "a route of the gateway for every request that hop 1 sends"
+						return b
+					}
 				}
 			}
 		}
@@ -370,6 +384,14 @@ func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, i
 		return missing("VirtualService", router.Namespace, "")
 	}
 	return at
+}
+
+// serverPort reports whether a server of the channel's Gateways has a port: routes match
+// that one, whatever port the gateway's pods listen on.
+func (e *egress) serverPort(port int) bool {
+	return slices.ContainsFunc(e.Gateways, func(g *channel.Gateway) bool {
+		return slices.ContainsFunc(g.Spec.GetServers(), func(s *api.Server) bool { return int(s.GetPort().GetNumber()) == port })
+	})
 }
 
 func (e *egress) isGateway(n string) bool {

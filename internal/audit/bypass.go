@@ -29,6 +29,11 @@ func (e *egress) excluded(w *channel.Workload) bool {
 		return strings.TrimPrefix(w.Template+".metadata.annotations["+annotation+"]", ".")
 	}
 	f := Finding{ID: "16", Severity: Critical, Hop: 0, Proxy: name(w), Wanted: "all of the caller's traffic passes its sidecar"}
+	if w.RunsAsProxy {
+		f.Seen, f.Wanted = "a container runs as user 1337, the proxy's own: Istio captures nothing that this user sends", "another runAsUser"
+		e.find(f, of(w.Object, strings.TrimPrefix(w.Template+".spec.securityContext.runAsUser", ".")))
+		return true
+	}
 	if list, ok := w.Annotations[excludePorts]; ok {
 		for _, p := range strings.Split(list, ",") {
 			for _, port := range e.Ports {
@@ -278,7 +283,11 @@ func (e *egress) twice() {
 			if !shared || !both || len(a.Spec.GetHosts()) == 0 || !exports(a.Spec.GetExportTo(), a.Namespace, "*") && !exports(b.Spec.GetExportTo(), b.Namespace, "*") {
 				continue
 			}
-			f := Finding{ID: "28", Severity: Medium, Hop: 1, Seen: "also in " + a.Ref.String() + ": a sidecar uses only one of them, and a gateway merges them in an undefined order", Wanted: "one VirtualService for the host on each gateway and in the mesh"}
+			severity := Medium
+			if !aged(a.Object) && !aged(b.Object) && slices.Contains(gatewaysOf(a), "mesh") && slices.Contains(gatewaysOf(b), "mesh") && e.leadsToGateway(a) != e.leadsToGateway(b) {
+				severity = High // if the other is older, callers bypass the gateway
+			}
+			f := Finding{ID: "28", Severity: severity, Hop: 1, Seen: "also in " + a.Ref.String() + ": a sidecar uses only one of them, and a gateway merges them in an undefined order", Wanted: "one VirtualService for the host on each gateway and in the mesh"}
 			e.find(f, of(b.Object, "spec.hosts"))
 		}
 	}

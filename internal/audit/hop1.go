@@ -37,7 +37,9 @@ func (e *egress) hop1(w *channel.Workload, s *walk.Config, port channel.Port, wa
 	if u.Known && len(u.Endpoints) == 0 {
 		f.ID, f.Seen, f.Wanted = "03", fmt.Sprintf("cluster %s has no endpoint: requests get 503 (UH)", share.Cluster), "a gateway pod behind its Service"
 		b := e.blameNoEndpoint(to)
-		if u.Cluster.Type() == "ORIGINAL_DST" {
+		if s := e.Mesh.Service(to.host); s != nil && s.Spec.ClusterIP == "None" {
+			b = blame{object: s.Object, ref: s.Ref, field: "spec.clusterIP", seen: "a headless Service: the sidecar connects to the address that the application called, not to the gateway", wanted: "a Service with a cluster IP"}
+		} else if u.Cluster.Type() == "ORIGINAL_DST" {
 			b = e.blameHop1TLS(u, "")
 			b.field, b.seen, b.wanted = strings.TrimSuffix(b.field, "tls")+"loadBalancer.simple", "PASSTHROUGH: the sidecar connects to the address that the application called, not to the gateway", "another load balancer"
 		}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +13,9 @@ import (
 
 // rewritten finds a host that the gateway's route puts in the place of the caller's.
 func (e *egress) rewritten(router *channel.Workload, in walk.Way) {
+	if !in.HTTP() {
+		return
+	}
 	if a := in.Route.Authority; a != "" && !strings.EqualFold(a, e.Sample()) {
 		e.find(Finding{
 			ID: "10", Severity: Medium, Hop: 2, Proxy: name(router), Title: "The partner gets the host that the caller names",
@@ -56,8 +60,8 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		return
 	}
 	if e.isGatewayHost(to.host) {
-		f.ID, f.Seen, f.Wanted = "13", "the gateway's route leads back to the gateway", "a route to "+e.Host
-		e.find(f, e.routeField(in, ".route[0].destination.host"))
+		f.ID, f.Seen, f.Wanted = "13", "the gateway's route leads back to the gateway", "hop 1's route for the mesh only: gateways: [mesh] in its match"
+		e.find(f, e.routeField(in, ".match"))
 		return
 	}
 	e.arrived = true
@@ -73,6 +77,7 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		hop.Connections = fmt.Sprint(*pool.MaxConnections)
 	}
 	if own {
+		e.own = true
 		hop.TLS = "caller's own"
 	}
 	key := fmt.Sprint("2", router.Ref, share.Cluster)
@@ -163,7 +168,11 @@ func (e *egress) addresses(router *channel.Workload, u walk.Upstream, to target)
 		e.find(f, e.entryField(to, "spec.resolution"))
 	case u.Known && len(u.Endpoints) == 0:
 		f.Seen = "no address for " + to.host + ": requests get 503 (UH)"
-		e.find(f, e.entryField(to, "spec.endpoints"))
+		field := "spec.endpoints"
+		if entries := e.Mesh.EntriesFor(to.host); len(entries) > 0 && len(entries[0].Spec.GetEndpoints()) == 0 {
+			field = "spec.resolution" // DNS would look the host up
+		}
+		e.find(f, e.entryField(to, field))
 	}
 	for _, end := range u.Endpoints {
 		if s := e.Mesh.Service(end.Address); s != nil && slices.Contains(e.Services, s) {
@@ -220,7 +229,7 @@ func (e *egress) partnerName(router *channel.Workload, u walk.Upstream, to targe
 	f := Finding{Hop: 2, Proxy: name(router)}
 	host := e.Sample()
 	pinned := len(t.SANs) > 0 || autoSAN(u)
-	if !pinned {
+	if !pinned && !e.skipsVerification(u) {
 		f.ID, f.Severity = "08", High
 		f.Seen, f.Wanted = "no subjectAltNames: the gateway does not check the name in the partner's certificate", "subjectAltNames: ["+host+"]"
 		e.find(f, e.blameHop2TLS(u, ".subjectAltNames"))
@@ -266,6 +275,9 @@ func (e *egress) authority(router *channel.Workload, u walk.Upstream, to target)
 	case t.AcceptsUntrusted:
 		f.ID, f.Seen, f.Wanted = "09", "the gateway accepts a certificate of any CA (insecureSkipVerify)", "the partner's CA, and insecureSkipVerify left out"
 		e.find(f, e.blameHop2TLS(u, ".insecureSkipVerify"))
+	case e.skipsVerification(u):
+		f.ID, f.Seen, f.Wanted = "09", "the gateway accepts any certificate (insecureSkipVerify)", "insecureSkipVerify left out, the partner's CA, and subjectAltNames"
+		e.find(f, e.blameHop2TLS(u, ".insecureSkipVerify"))
 	case t.ValidationSDS == "" && t.CA == "":
 		f.ID, f.Seen, f.Wanted = "09", "the gateway has no CA for the partner's certificate", "a CA: in the credential's Secret, in caCertificates, or the system's"
 		e.find(f, e.blameHop2TLS(u, ".caCertificates"))
@@ -273,6 +285,12 @@ func (e *egress) authority(router *channel.Workload, u walk.Upstream, to target)
 		f.ID, f.Seen, f.Wanted = "06", "the partner is verified with the mesh's own CA", "the partner's CA"
 		e.find(f, e.blameHop2TLS(u, ".mode"))
 	}
+}
+
+// skipsVerification reports whether the rule that applies asks for no verification.
+func (e *egress) skipsVerification(u walk.Upstream) bool {
+	b := e.blameHop2TLS(u, "")
+	return b.object != nil && bytes.Contains(b.object.JSON, []byte(`"insecureSkipVerify":true`))
 }
 
 // version judges which HTTP version hop 2 speaks.

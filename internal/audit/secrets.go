@@ -84,6 +84,11 @@ func (e *egress) holdsClientKey(router *channel.Workload, sds string) bool {
 // credential judges the Secret that the gateway's cluster asks for.
 func (e *egress) credential(router *channel.Workload, u walk.Upstream, credential string) {
 	f := Finding{ID: "04", Severity: Critical, Hop: 2, Proxy: name(router)}
+	if strings.ContainsAny(credential, "/ ") {
+		f.Seen, f.Wanted = "credentialName "+credential+", which cannot name a Secret: istiod looks in the gateway's namespace only", "the name of a Secret in namespace "+router.Namespace
+		e.find(f, e.blameHop2TLS(u, ".credentialName"))
+		return
+	}
 	o, s := e.secret(router.Namespace, credential)
 	if o == nil {
 		e.absentSecret(router, u, credential)

@@ -125,6 +125,14 @@ func (m *Mesh) Find() []*Channel {
 			delete(by, p.Host)
 		}
 	}
+	for wild := range by {
+		// A route for any name is part of the channels that it covers, unless a
+		// ServiceEntry registers any name, too.
+		registered := slices.ContainsFunc(m.Entries, func(e *ServiceEntry) bool { return slices.Contains(e.Spec.GetHosts(), wild) })
+		if strings.HasPrefix(wild, "*") && !registered && slices.ContainsFunc(sortedKeys(by), func(h string) bool { return h != wild && Covers(wild, h) }) {
+			delete(by, wild)
+		}
+	}
 	var found []*Channel
 	for _, host := range sortedKeys(by) {
 		by[host].Misspelt = wrong[host]
@@ -381,11 +389,23 @@ func (m *Mesh) calledPorts(c *Channel) []Port {
 			}
 		}
 	}
-	if len(ports) == 0 {
+	if len(ports) == 0 && !onlyTCP(c) {
 		ports = []Port{{Number: 80, Routed: true}}
 	}
 	slices.SortFunc(ports, func(a, b Port) int { return cmp.Compare(a.Number, b.Number) })
 	return ports
+}
+
+// onlyTCP reports whether a channel's routes are of TCP.
+func onlyTCP(c *Channel) bool {
+	tcp := false
+	for _, v := range c.VirtualServices {
+		if len(v.Spec.GetHttp())+len(v.Spec.GetTls()) > 0 {
+			return false
+		}
+		tcp = tcp || len(v.Spec.GetTcp()) > 0
+	}
+	return tcp
 }
 
 // PlainHTTP reports whether a port of that protocol takes HTTP that is not encrypted.

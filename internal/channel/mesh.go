@@ -74,6 +74,8 @@ type Unknown struct {
 	objects.Ref
 	Object *objects.Object
 	What   string
+	// Field is set where the object has a value of a type that the API server refuses.
+	Field string
 }
 
 // Mesh is the objects of an input, read.
@@ -106,6 +108,10 @@ func Read(set *objects.Set, settings Settings) *Mesh {
 	for _, o := range set.All {
 		if o.Group() == gatewayAPI {
 			m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "Gateway API objects are not audited: an egress that leaves by this one is not looked at"})
+			continue
+		}
+		if o.Group() == "security.istio.io" && o.Kind == "RequestAuthentication" {
+			m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "RequestAuthentication is not audited: whether it rejects callers' requests is not known"})
 			continue
 		}
 		if mode := o.Labels["istio.io/dataplane-mode"]; mode == "ambient" {

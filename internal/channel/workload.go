@@ -2,6 +2,7 @@ package channel
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -40,6 +41,9 @@ type Workload struct {
 	Assumed string
 	// Template is the path of the pod's template in the object.
 	Template string
+	// RunsAsProxy says that a container runs as the proxy's user: Istio captures nothing of
+	// what that user sends.
+	RunsAsProxy bool
 	// Status is the pod's own where the workload is a pod that runs.
 	Running *corev1.PodStatus
 }
@@ -68,7 +72,13 @@ func workloads(set *objects.Set) (found []*Workload, unread []Unknown) {
 		}
 		w, err := readWorkload(set, o, path)
 		if err != nil {
-			unread = append(unread, Unknown{Ref: o.Ref, Object: o, What: "this workload cannot be read: " + err.Error()})
+			u := Unknown{Ref: o.Ref, Object: o, What: "this workload cannot be read: " + err.Error()}
+			var wrong *json.UnmarshalTypeError
+			if errors.As(err, &wrong) {
+				u.Field = strings.Trim(path+"."+wrong.Field, ".")
+				u.What = "a " + wrong.Value + " where Kubernetes wants another type: quote it if it is text"
+			}
+			unread = append(unread, u)
 			continue
 		}
 		if w != nil {
@@ -122,6 +132,7 @@ func readWorkload(set *objects.Set, o *objects.Object, path string) (*Workload, 
 		}
 	}
 	w.proxy(set, t)
+	w.RunsAsProxy = runsAs(t.Spec.SecurityContext, t.Spec.Containers)
 	return w, nil
 }
 
@@ -183,6 +194,28 @@ func (w *Workload) proxy(set *objects.Set, t template) {
 	default:
 		w.Why = "neither its pods nor its namespace ask for injection"
 	}
+}
+
+// proxyUser is the user that Istio's proxy runs as.
+const proxyUser = 1337
+
+func runsAs(pod *corev1.PodSecurityContext, containers []corev1.Container) bool {
+	of := func(user *int64) bool { return user != nil && *user == proxyUser }
+	for _, c := range containers {
+		if c.Name == "istio-proxy" {
+			continue
+		}
+		if c.SecurityContext != nil && c.SecurityContext.RunAsUser != nil {
+			if of(c.SecurityContext.RunAsUser) {
+				return true
+			}
+			continue
+		}
+		if pod != nil && of(pod.RunAsUser) {
+			return true
+		}
+	}
+	return false
 }
 
 // mentionsInjection reports whether the pods are meant to have a proxy, whatever they have.

@@ -39,6 +39,8 @@ func question(m *channel.Mesh, meshConfig string, proxies []*channel.Workload) (
 	namespaces := map[string]bool{}
 	for _, o := range m.Set.All {
 		switch {
+		case o.Kind == "RequestAuthentication":
+			// istiod would fetch the issuer's keys: channel.Read says that it is not looked at.
 		case isIstios(o.Group()):
 			add(o, o.JSON)
 		case o.Group() == "" && o.Kind == "Namespace":

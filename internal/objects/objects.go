@@ -176,6 +176,15 @@ func (s *Set) readPath(path string) error {
 		if file != path && (strings.HasPrefix(name, ".") || !slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(name)) || isKustomize(name)) {
 			return nil
 		}
+		if file != path {
+			info, err := os.Stat(file)
+			if err != nil {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return nil // a pipe would be waited for; one that is named itself is read
+			}
+		}
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			return err

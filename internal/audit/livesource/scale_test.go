@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,6 +64,7 @@ func TestThousandNamespaces(t *testing.T) {
 		"serviceentries.networking.istio.io": spaces, "authorizationpolicies.security.istio.io": spaces, "networkpolicies.networking.k8s.io": spaces, "sidecars.networking.istio.io": spaces,
 		"envoyfilters.networking.istio.io": 10}
 	source := a.start(t)
+	defer debug.SetGCPercent(debug.SetGCPercent(100)) // make test turns collection off
 	var peak atomic.Uint64
 	stop, done := make(chan struct{}), make(chan struct{})
 	runtime.GC()
@@ -80,7 +83,7 @@ func TestThousandNamespaces(t *testing.T) {
 			}
 		}
 	}()
-	begin := time.Now()
+	begin, used := time.Now(), cpu(t)
 	g := source.begin(Options{})
 	if err := g.read(t.Context()); err != nil { // all but the few proxies that are chosen
 		t.Fatal(err)
@@ -100,8 +103,10 @@ func TestThousandNamespaces(t *testing.T) {
 	}
 	t.Logf("%d objects (%d MB of JSON) of %d requests in %v; heap at most %d MB with the server's, %d MB kept", len(s.Objects.All), bytes>>20, len(a.requests()), took.Round(time.Millisecond),
 		peak.Load()>>20, (after.HeapAlloc-before.HeapAlloc)>>20)
-	if took > 10*time.Second {
-		t.Errorf("reading took %v", took)
+	// The processor's time, since a busy machine takes longer: what is allowed is 10 s on
+	// two idle cores, the server's half included.
+	if used = cpu(t) - used; used > 15*time.Second {
+		t.Errorf("reading took %v of the processors", used)
 	}
 	if peak.Load() > 400<<20 {
 		t.Errorf("the heap grew to %d MB", peak.Load()>>20)
@@ -109,4 +114,14 @@ func TestThousandNamespaces(t *testing.T) {
 	if n := len(s.Objects.Kind("", "Pod")); n != spaces+2 {
 		t.Errorf("%d pods are kept", n)
 	}
+}
+
+// cpu is what this process has used of the processors.
+func cpu(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

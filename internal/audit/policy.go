@@ -40,13 +40,25 @@ func (e *egress) authorize(w *channel.Workload, router *channel.Workload, in wal
 	case allows && !allowed:
 		for _, p := range policies {
 			if p.spec.GetAction() == api.AuthorizationPolicy_ALLOW {
-				e.denied[router] = append(e.denied[router], denial{w, blame{object: p.object, field: "spec.rules", seen: "no rule lets " + principal(e.Mesh, w) + " through", wanted: "a rule whose source is the caller's principal"}})
+				e.denied[router] = append(e.denied[router], denial{w, e.notCovered(p, w)})
 				break
 			}
 		}
 	default:
 		e.allowed[router]++
 	}
+}
+
+// notCovered says what of a policy does not take a caller's requests: who calls, or what
+// is called.
+func (e *egress) notCovered(p policy, w *channel.Workload) blame {
+	who := principal(e.Mesh, w)
+	for i, r := range p.spec.GetRules() {
+		if len(r.GetTo()) > 0 && e.covers(&api.Rule{From: r.GetFrom(), When: r.GetWhen()}, w, walk.Way{}) {
+			return blame{object: p.object, field: fmt.Sprintf("spec.rules[%d].to", i), seen: "the rule is for " + who + ", but not for the host or port that the gateway sees", wanted: "hosts and ports of the gateway's own: " + e.Sample() + ", and the port that its pods listen on"}
+		}
+	}
+	return blame{object: p.object, field: "spec.rules", seen: "no rule allows " + who, wanted: "a rule whose source is the caller's principal"}
 }
 
 // denial is a caller that a policy turns away.

@@ -21,7 +21,9 @@ func (e *egress) access(router *channel.Workload) {
 		case unknown != "":
 			f.Status, f.Severity, f.Seen = Unknown, High, unknown
 			e.find(f, of(router.Object, ""))
-		case !allowed:
+		case allowed:
+			e.made("05")
+		default:
 			f.Seen = "service account " + router.Namespace + "/" + router.Account + " may not list secrets"
 			e.find(f, e.blameAccess(router))
 		}
@@ -33,6 +35,7 @@ func (e *egress) access(router *channel.Workload) {
 		return
 	}
 	if e.mayListSecrets(router) {
+		e.made("05")
 		return
 	}
 	meant := slices.ContainsFunc(e.Mesh.Set.Kind(rbacv1.GroupName, "RoleBinding"), func(o *objects.Object) bool {

@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,10 @@ type Input struct {
 	Access func(namespace, account string) (allowed bool, unknown string)
 	// SecretsKnown says that a Secret that is not among the objects does not exist.
 	SecretsKnown bool
+	// Unread are objects that could not be read: a check that needs them is unknown.
+	Unread []Unread
+	// Compared counts the proxies that have been compared with what istiod would send.
+	Compared int
 	// Also are findings of whoever gathered the input, such as about proxies that are not
 	// in sync.
 	Also       []Finding
@@ -41,6 +46,14 @@ type Input struct {
 type View struct {
 	Config  *walk.Config
 	Unknown string
+}
+
+// Unread are the objects of a resource that could not be read, and why.
+type Unread struct {
+	Group      string
+	Resource   string   // in the plural; empty for all of the group
+	Namespaces []string // none: all of the cluster
+	Why        string
 }
 
 // Refusal is an object that the API server refuses.
@@ -59,13 +72,16 @@ type auditor struct {
 	// roots are findings that explain others: an object that the API server refuses
 	// explains whatever its absence does.
 	rejected map[objects.Ref]bool
-	seen     map[string]bool
+	// explained are checks, by id and host, that saw something which another check or an
+	// object that is refused explains: no findings, and not passed either.
+	explained map[[2]string]bool
+	seen      map[string]bool
 }
 
 // Judge makes all checks.
 func Judge(in Input) *Report {
 	a := &auditor{
-		Input: in, looked: map[[2]string]string{}, rejected: map[objects.Ref]bool{}, seen: map[string]bool{},
+		Input: in, looked: map[[2]string]string{}, rejected: map[objects.Ref]bool{}, explained: map[[2]string]bool{}, seen: map[string]bool{},
 		report: &Report{APIVersion: Version, Run: in.Run, Channels: []Channel{}, Findings: []Finding{}, Checks: []Check{}},
 	}
 	a.report.Run.Assumed = append(a.report.Run.Assumed, in.Mesh.Assumed...)
@@ -88,8 +104,8 @@ func Judge(in Input) *Report {
 	for _, f := range in.Also {
 		a.add(f, nil)
 	}
-	if in.Run.Source != "computed" {
-		a.passed("29", "", "")
+	if in.Compared > 0 {
+		a.passed("29", "", fmt.Sprintf("%d proxies", in.Compared))
 	}
 	if len(in.Hosts) == 0 {
 		a.orphans()
@@ -128,7 +144,8 @@ func (a *auditor) add(f Finding, o *objects.Object) {
 	a.report.Findings = append(a.report.Findings, f)
 }
 
-// passed notes that a check was made at a host; findings of the same check outweigh it.
+// passed notes that a check was made at a host, and of what; findings of the same check
+// outweigh it.
 func (a *auditor) passed(id, host, seen string) {
 	key := [2]string{id, host}
 	if a.looked[key] == "" {
@@ -207,7 +224,7 @@ func (a *auditor) finish() {
 		return cmp.Or(cmp.Compare(statusRank(x.Status), statusRank(y.Status)), cmp.Compare(rank(x.Severity), rank(y.Severity)),
 			cmp.Compare(x.Host, y.Host), cmp.Compare(x.ID, y.ID))
 	})
-	found := map[[2]string]bool{}
+	found := maps.Clone(a.explained)
 	r.Totals.Failed = map[Severity]int{}
 	for _, s := range Severities() {
 		r.Totals.Failed[s] = 0

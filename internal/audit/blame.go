@@ -81,7 +81,7 @@ func exports(to []string, from, namespace string) bool {
 }
 
 // blameNoRoute says why no route of the mesh takes a caller's request.
-func (e *egress) blameNoRoute(w *channel.Workload, s *walk.Config, port channel.Port) blame {
+func (e *egress) blameNoRoute(w *channel.Workload, port channel.Port) blame {
 	if b, ok := e.misspelt("VirtualService"); ok {
 		return b
 	}
@@ -173,11 +173,7 @@ func (e *egress) meshRoute(v *channel.VirtualService, port channel.Port) (blame,
 	var at blame
 	found := false
 	for i, r := range v.Spec.GetHttp() {
-		to := false
-		for _, d := range r.GetRoute() {
-			to = to || e.isGatewayHost(e.Mesh.FullName(d.GetDestination().GetHost(), v.Namespace))
-		}
-		if !to {
+		if !e.toGateway(v, r) {
 			continue
 		}
 		if len(r.GetMatch()) == 0 {
@@ -313,23 +309,27 @@ func (e *egress) routeOf(way walk.Way) (*channel.VirtualService, int) {
 // blameEnd says why a request ends in the sidecar.
 func (e *egress) blameEnd(w *channel.Workload, port channel.Port, way walk.Way) blame {
 	if way.Route.Source != "" {
-		suffix := ""
-		switch {
-		case way.Route.Direct > 0:
-			suffix = ".directResponse"
-		case way.Route.Redirect:
-			suffix = ".redirect"
-		}
-		return e.routeField(way, suffix)
+		return e.routeField(way, answerField(way))
 	}
-	return e.blameNoRoute(w, nil, port)
+	return e.blameNoRoute(w, port)
+}
+
+// answerField is what in a route has the proxy answer by itself.
+func answerField(way walk.Way) string {
+	switch {
+	case way.Route.Direct > 0:
+		return ".directResponse"
+	case way.Route.Redirect:
+		return ".redirect"
+	}
+	return ""
 }
 
 // blameBypass says why a request goes to the host itself.
-func (e *egress) blameBypass(w *channel.Workload, s *walk.Config, port channel.Port, way walk.Way, share walk.Share) blame {
+func (e *egress) blameBypass(w *channel.Workload, port channel.Port, way walk.Way, share walk.Share) blame {
 	v, i := e.routeOf(way)
 	if v == nil {
-		return e.blameNoRoute(w, s, port)
+		return e.blameNoRoute(w, port)
 	}
 	to := parseCluster(share.Cluster)
 	for j, d := range v.Spec.GetHttp()[i].GetRoute() {
@@ -356,34 +356,32 @@ func (e *egress) gatewayMatch(v *channel.VirtualService, i int) (blame, bool) {
 		if k == i {
 			break
 		}
-		for _, d := range r.GetRoute() {
-			if !e.isGatewayHost(e.Mesh.FullName(d.GetDestination().GetHost(), v.Namespace)) {
-				continue
+		if !e.toGateway(v, r) {
+			continue
+		}
+		// The route to the gateway comes first and did not match.
+		for j, m := range r.GetMatch() {
+			o, field := v.Written(k)
+			field += fmt.Sprintf(".match[%d]", j)
+			if len(m.GetGateways()) > 0 && !slices.Contains(m.GetGateways(), "mesh") {
+				return blame{object: o, field: field + ".gateways", wanted: "mesh among the gateways of the match"}, true
 			}
-			// The route to the gateway comes first and did not match.
-			for j, m := range r.GetMatch() {
-				o, field := v.Written(k)
-				field += fmt.Sprintf(".match[%d]", j)
-				if len(m.GetGateways()) > 0 && !slices.Contains(m.GetGateways(), "mesh") {
-					return blame{object: o, field: field + ".gateways", wanted: "mesh among the gateways of the match"}, true
-				}
-				if m.GetPort() != 0 {
-					return blame{object: o, field: field + ".port", wanted: "the port that callers use"}, true
-				}
-				return of(o, field), true
+			if m.GetPort() != 0 {
+				return blame{object: o, field: field + ".port", wanted: "the port that callers use"}, true
 			}
+			return of(o, field), true
 		}
 	}
 	return blame{}, false
 }
 
+// toGateway reports whether a route leads to the gateway's Service.
+func (e *egress) toGateway(v *channel.VirtualService, r *api.HTTPRoute) bool {
+	return slices.ContainsFunc(r.GetRoute(), func(d *api.HTTPRouteDestination) bool {
+		return e.isGatewayHost(e.Mesh.FullName(d.GetDestination().GetHost(), v.Namespace))
+	})
+}
+
 func (e *egress) leadsToGateway(v *channel.VirtualService) bool {
-	for _, r := range v.Spec.GetHttp() {
-		for _, d := range r.GetRoute() {
-			if e.isGatewayHost(e.Mesh.FullName(d.GetDestination().GetHost(), v.Namespace)) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(v.Spec.GetHttp(), func(r *api.HTTPRoute) bool { return e.toGateway(v, r) })
 }

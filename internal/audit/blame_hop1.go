@@ -17,7 +17,7 @@ import (
 
 // blameDestination says what is wrong where a route of the mesh leads somewhere else
 // than to the gateway.
-func (e *egress) blameDestination(w *channel.Workload, s *walk.Config, way walk.Way, share walk.Share) blame {
+func (e *egress) blameDestination(way walk.Way, share walk.Share) blame {
 	to := parseCluster(share.Cluster)
 	if s := e.Mesh.Service(to.host); s != nil {
 		if len(e.Mesh.Behind(s)) == 0 {
@@ -46,12 +46,12 @@ func (e *egress) blameDestination(w *channel.Workload, s *walk.Config, way walk.
 }
 
 // blameAbsent says why the sidecar lacks the cluster of the gateway's Service.
-func (e *egress) blameAbsent(w *channel.Workload, s *walk.Config, way walk.Way, to target) blame {
+func (e *egress) blameAbsent(w *channel.Workload, way walk.Way, to target) blame {
 	service := e.Mesh.Service(to.host)
 	if service != nil && !slices.ContainsFunc(ports(service), func(p int) bool { return fmt.Sprint(p) == to.port }) {
 		agreed := false
 		for _, r := range e.Hop1 {
-			agreed = agreed || slices.Contains(levelPorts(r.Spec), to.port)
+			agreed = agreed || slices.Contains(levelPorts(r), to.port)
 		}
 		for _, g := range e.Gateways {
 			for _, s := range g.Spec.GetServers() {
@@ -90,7 +90,7 @@ func (e *egress) blameAbsent(w *channel.Workload, s *walk.Config, way walk.Way, 
 func (e *egress) blameSubset(namespace string, to target, rules []*channel.DestinationRule, way walk.Way) (blame, bool) {
 	wanted := fmt.Sprintf("a DestinationRule for %s with a subset %s", to.host, to.subset)
 	for _, r := range rules {
-		for i, s := range r.Spec.GetSubsets() {
+		for _, s := range r.Spec.GetSubsets() {
 			if s.GetName() != to.subset {
 				continue
 			}
@@ -106,7 +106,6 @@ func (e *egress) blameSubset(namespace string, to target, rules []*channel.Desti
 			if r.Spec.GetWorkloadSelector() != nil {
 				return of(r.Object, "spec.workloadSelector"), true
 			}
-			_ = i
 		}
 	}
 	// A rule of the caller's own namespace outweighs the gateway's.
@@ -228,12 +227,8 @@ func pairsOf(labels map[string]string) string {
 }
 
 // levelPorts are the ports that a rule has settings for.
-func levelPorts(r *api.DestinationRule) (found []string) {
-	policies := []*api.TrafficPolicy{r.GetTrafficPolicy()}
-	for _, s := range r.GetSubsets() {
-		policies = append(policies, s.GetTrafficPolicy())
-	}
-	for _, p := range policies {
+func levelPorts(r *channel.DestinationRule) (found []string) {
+	for _, p := range r.Policies() {
 		for _, l := range p.GetPortLevelSettings() {
 			found = append(found, fmt.Sprint(l.GetPort().GetNumber()))
 		}
@@ -319,7 +314,7 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 	}
 	for _, g := range serving {
 		for i, s := range g.Spec.GetServers() {
-			if b, ok := e.blameServer(g, i, s, r, way); ok {
+			if b, ok := e.blameServer(g, i, s, way); ok {
 				return b
 			}
 		}
@@ -343,7 +338,7 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 	}
 	for _, g := range serving {
 		for i, s := range g.Spec.GetServers() {
-			if slices.ContainsFunc(s.GetHosts(), func(h string) bool { return channel.Covers(serverHost(h), e.Sample()) }) {
+			if channel.Serves(s, e.Sample()) {
 				if s.GetTls() == nil {
 					return of(g.Object, fmt.Sprintf("spec.servers[%d].tls", i))
 				}
@@ -359,16 +354,9 @@ func (e *egress) blameRefused(w *channel.Workload, way walk.Way, u walk.Upstream
 	return blame{}
 }
 
-func serverHost(h string) string {
-	if _, after, found := strings.Cut(h, "/"); found {
-		return after
-	}
-	return h
-}
-
 // blameServer says what of a server keeps it from taking HTTP under Istio's mutual TLS.
-func (e *egress) blameServer(g *channel.Gateway, i int, s *api.Server, r walk.Request, way walk.Way) (blame, bool) {
-	if !slices.ContainsFunc(s.GetHosts(), func(h string) bool { return channel.Covers(serverHost(h), e.Sample()) }) {
+func (e *egress) blameServer(g *channel.Gateway, i int, s *api.Server, way walk.Way) (blame, bool) {
+	if !channel.Serves(s, e.Sample()) {
 		return blame{}, false
 	}
 	protocol := strings.ToUpper(s.GetPort().GetProtocol())
@@ -401,7 +389,7 @@ func (e *egress) blamePort(serving []*channel.Gateway, r walk.Request, u walk.Up
 	}
 	for _, g := range serving {
 		for i, s := range g.Spec.GetServers() {
-			if !slices.ContainsFunc(s.GetHosts(), func(h string) bool { return channel.Covers(serverHost(h), e.Sample()) }) {
+			if !channel.Serves(s, e.Sample()) {
 				continue
 			}
 			number := int(s.GetPort().GetNumber())
@@ -419,10 +407,10 @@ func (e *egress) blamePort(serving []*channel.Gateway, r walk.Request, u walk.Up
 }
 
 // blameServerTLS is the tls of the server that takes the channel's connections.
-func (e *egress) blameServerTLS(port int) blame {
+func (e *egress) blameServerTLS() blame {
 	for _, g := range e.Gateways {
 		for i, s := range g.Spec.GetServers() {
-			if slices.ContainsFunc(s.GetHosts(), func(h string) bool { return channel.Covers(serverHost(h), e.Sample()) }) {
+			if channel.Serves(s, e.Sample()) {
 				return blame{object: g.Object, field: fmt.Sprintf("spec.servers[%d].tls.mode", i), patch: "tls: { mode: ISTIO_MUTUAL }"}
 			}
 		}

@@ -8,7 +8,6 @@ import (
 	api "istio.io/api/networking/v1alpha3"
 
 	"twohop/internal/channel"
-	"twohop/internal/objects"
 	"twohop/internal/walk"
 )
 
@@ -16,16 +15,8 @@ import (
 // rule that was meant to be.
 func (e *egress) blameTLS(u walk.Upstream, rules []*channel.DestinationRule, sub string) blame {
 	to := parseCluster(u.Cluster.Name())
-	inForce := ruleOf(u)
-	for _, r := range rules {
-		if r.Namespace+"/"+r.Name == inForce {
-			return of(r.Object, tlsField(r.Spec, to)+sub)
-		}
-	}
-	for _, r := range e.Mesh.Rules {
-		if r.Namespace+"/"+r.Name == inForce {
-			return of(r.Object, tlsField(r.Spec, to)+sub)
-		}
+	if r := ruleNamed(e.Mesh.Rules, ruleOf(u)); r != nil {
+		return of(r.Object, tlsField(r.Spec, to)+sub)
 	}
 	for _, r := range rules {
 		return of(r.Object, tlsField(r.Spec, to)+sub)
@@ -37,6 +28,15 @@ func (e *egress) blameTLS(u walk.Upstream, rules []*channel.DestinationRule, sub
 		return b
 	}
 	return missing("DestinationRule", e.gatewayNamespace(), "")
+}
+
+// ruleNamed is the rule of a namespace and name; nil if it is not in the input.
+func ruleNamed(rules []*channel.DestinationRule, named string) *channel.DestinationRule {
+	i := slices.IndexFunc(rules, func(r *channel.DestinationRule) bool { return r.Namespace+"/"+r.Name == named })
+	if i < 0 {
+		return nil
+	}
+	return rules[i]
 }
 
 func (e *egress) blameHop2TLS(u walk.Upstream, sub string) blame { return e.blameTLS(u, e.Hop2, sub) }
@@ -91,7 +91,7 @@ func (e *egress) blamePlaintext(router *channel.Workload, u walk.Upstream, to ta
 		if e.rejected[r.Ref] {
 			return of(r.Object, "spec")
 		}
-		if r.Namespace+"/"+r.Name == inForce || !encrypts(r.Spec) {
+		if r.Namespace+"/"+r.Name == inForce || !encrypts(r) {
 			continue
 		}
 		if !exports(r.Spec.GetExportTo(), r.Namespace, router.Namespace) {
@@ -104,20 +104,21 @@ func (e *egress) blamePlaintext(router *channel.Workload, u walk.Upstream, to ta
 			return blame{object: r.Object, field: "spec.workloadSelector", wanted: "labels of the gateway's pods", id: "01"}
 		}
 		if inForce != "" {
-			return blame{object: e.rule(inForce, r), field: "spec.host", seen: "rule " + inForce + " is in force, and " + r.Namespace + "/" + r.Name + " is not", wanted: "one rule for the host", id: "01"}
+			odd := r
+			if other := ruleNamed(e.Mesh.Rules, inForce); other != nil {
+				odd = other
+			}
+			return blame{object: odd.Object, field: "spec.host", seen: "rule " + inForce + " is in force, and " + r.Namespace + "/" + r.Name + " is not", wanted: "one rule for the host", id: "01"}
 		}
 	}
-	for _, r := range e.Hop2 {
-		if r.Namespace+"/"+r.Name != inForce {
-			continue
-		}
+	if r := ruleNamed(e.Hop2, inForce); r != nil {
 		field := tlsField(r.Spec, to)
 		b := blame{object: r.Object, field: field, patch: e.mutualPatch()}
 		switch {
 		case strings.HasSuffix(field, "port.number"):
-			b.seen, b.wanted = fmt.Sprintf("settings for port %s; the gateway's route goes to %s", strings.Join(levelPorts(r.Spec), ", "), to.port), "port "+to.port
+			b.seen, b.wanted = fmt.Sprintf("settings for port %s; the gateway's route goes to %s", strings.Join(levelPorts(r), ", "), to.port), "port "+to.port
 			b.patch = "number: " + to.port
-			if route, other := e.routePort(to, levelPorts(r.Spec)); other {
+			if route, other := e.routePort(to, levelPorts(r)); other {
 				return route
 			}
 		case strings.HasSuffix(field, ".tls"):
@@ -127,7 +128,7 @@ func (e *egress) blamePlaintext(router *channel.Workload, u walk.Upstream, to ta
 	}
 	// A rule for a name that is nobody's, with the TLS that this host lacks.
 	for _, r := range e.Mesh.Rules {
-		if encrypts(r.Spec) && e.Mesh.Service(r.Host) == nil && len(e.Mesh.EntriesFor(r.Host)) == 0 {
+		if encrypts(r) && e.Mesh.Service(r.Host) == nil && len(e.Mesh.EntriesFor(r.Host)) == 0 {
 			return blame{object: r.Object, field: "spec.host", seen: r.Host + ", which no ServiceEntry has", wanted: to.host, patch: "host: " + to.host, id: "01"}
 		}
 	}
@@ -137,17 +138,6 @@ func (e *egress) blamePlaintext(router *channel.Workload, u walk.Upstream, to ta
 	b := missing("DestinationRule", router.Namespace, "")
 	b.seen, b.wanted = "hop 2 is plaintext: no DestinationRule is for "+to.host, "a DestinationRule for "+to.host+" with tls mode MUTUAL and credentialName"
 	return b
-}
-
-// rule is the object of a rule, by namespace and name; that of another one if it is not
-// in the input.
-func (e *egress) rule(named string, other *channel.DestinationRule) *objects.Object {
-	for _, r := range e.Mesh.Rules {
-		if r.Namespace+"/"+r.Name == named {
-			return r.Object
-		}
-	}
-	return other.Object
 }
 
 // routePort says that the route's port is the odd one: the rule and the ServiceEntry
@@ -178,26 +168,11 @@ func (e *egress) mutualPatch() string {
 	return "tls:\n  mode: MUTUAL\n  credentialName: SECRET\n  sni: " + e.Sample() + "\n  subjectAltNames: [" + e.Sample() + "]"
 }
 
-// encrypts reports whether a rule asks for TLS anywhere.
-func encrypts(r *api.DestinationRule) bool {
-	policies := []*api.TrafficPolicy{r.GetTrafficPolicy()}
-	for _, s := range r.GetSubsets() {
-		policies = append(policies, s.GetTrafficPolicy())
-	}
-	on := func(t *api.ClientTLSSettings) bool {
-		return t != nil && t.GetMode() != api.ClientTLSSettings_DISABLE && t.GetMode() != api.ClientTLSSettings_ISTIO_MUTUAL
-	}
-	for _, p := range policies {
-		if on(p.GetTls()) {
-			return true
-		}
-		for _, l := range p.GetPortLevelSettings() {
-			if on(l.GetTls()) {
-				return true
-			}
-		}
-	}
-	return false
+// encrypts reports whether a rule asks anywhere for TLS that is not the mesh's.
+func encrypts(r *channel.DestinationRule) bool {
+	return slices.ContainsFunc(r.TLS(), func(t *api.ClientTLSSettings) bool {
+		return t.GetMode() != api.ClientTLSSettings_DISABLE && t.GetMode() != api.ClientTLSSettings_ISTIO_MUTUAL
+	})
 }
 
 // blameAbsentOutside says why the gateway lacks the cluster that its route names.
@@ -224,7 +199,7 @@ func (e *egress) blameAbsentOutside(router *channel.Workload, in walk.Way, to ta
 		}
 		agreed := false
 		for _, r := range e.Hop2 {
-			agreed = agreed || slices.Contains(levelPorts(r.Spec), to.port)
+			agreed = agreed || slices.Contains(levelPorts(r), to.port)
 		}
 		if agreed {
 			return blame{object: s.Object, field: fmt.Sprintf("spec.ports[%d].number", max(0, len(have)-1)), seen: "ports " + strings.Join(have, ", ") + "; the route and the rule use " + to.port, wanted: "port " + to.port}
@@ -293,13 +268,7 @@ func (e *egress) blameHTTP2(u walk.Upstream, to target) blame {
 // blameNoGatewayRoute says why the gateway has no route for the request.
 func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, in walk.Way) blame {
 	if in.Route.Source != "" {
-		suffix := ""
-		if in.Route.Direct > 0 {
-			suffix = ".directResponse"
-		} else if in.Route.Redirect {
-			suffix = ".redirect"
-		}
-		return e.routeField(in, suffix)
+		return e.routeField(in, answerField(in))
 	}
 	if b, ok := e.misspelt("VirtualService"); ok {
 		return b
@@ -353,12 +322,10 @@ func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, i
 				if slices.Contains(m.GetGateways(), "mesh") || !strings.Contains(in.End, "no route of virtual host") {
 					continue
 				}
-				for field, set := range map[string]bool{"uri": m.GetUri() != nil, "headers": len(m.GetHeaders()) > 0, "method": m.GetMethod() != nil, "queryParams": len(m.GetQueryParams()) > 0, "authority": m.GetAuthority() != nil} {
-					if set {
-						b := atRoute(v, i, fmt.Sprintf(".match[%d].%s", j, field))
-						b.seen, b.wanted = in.End, "a route of the gateway for every request that hop 1 sends"
-						return b
-					}
+				if field := condition(m); field != "" {
+					b := atRoute(v, i, fmt.Sprintf(".match[%d].%s", j, field))
+					b.seen, b.wanted = in.End, "a route of the gateway for every request that hop 1 sends"
+					return b
 				}
 			}
 		}
@@ -384,6 +351,24 @@ func (e *egress) blameNoGatewayRoute(router *channel.Workload, r walk.Request, i
 		return missing("VirtualService", router.Namespace, "")
 	}
 	return at
+}
+
+// condition is the first field by which a match takes some requests and not others; empty
+// if it has none.
+func condition(m *api.HTTPMatchRequest) string {
+	switch {
+	case m.GetUri() != nil:
+		return "uri"
+	case len(m.GetHeaders()) > 0:
+		return "headers"
+	case m.GetMethod() != nil:
+		return "method"
+	case len(m.GetQueryParams()) > 0:
+		return "queryParams"
+	case m.GetAuthority() != nil:
+		return "authority"
+	}
+	return ""
 }
 
 // serverPort reports whether a server of the channel's Gateways has a port: routes match

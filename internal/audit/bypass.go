@@ -19,12 +19,14 @@ const (
 	excludePorts  = "traffic.sidecar.istio.io/excludeOutboundPorts"
 	excludeRanges = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
 	includeRanges = "traffic.sidecar.istio.io/includeOutboundIPRanges"
-	includePorts  = "traffic.sidecar.istio.io/includeOutboundPorts"
 	excludeUIDs   = "traffic.sidecar.istio.io/excludeInterfaces"
 )
 
 // excluded reports whether a caller's traffic to the host does not pass its sidecar.
 func (e *egress) excluded(w *channel.Workload) bool {
+	if w.Assumed == "" {
+		e.made("16") // of an assumed caller nothing is known that could exclude it
+	}
 	at := func(annotation string) string {
 		return strings.TrimPrefix(w.Template+".metadata.annotations["+annotation+"]", ".")
 	}
@@ -145,8 +147,8 @@ func (e *egress) bypass() {
 		if w.Assumed == "" || e.Mesh.OutboundKnown {
 			e.outboundPolicy(w, view.Config)
 		}
-		e.exported(w, view.Config)
 	}
+	e.exported()
 	for _, w := range e.Mesh.Workloads {
 		if w.Proxy == channel.None && (w.MeantToHaveProxy() || w.HostNetwork) && len(e.Callers) > 0 && !e.serves(w) && !e.Mesh.Outside(w) && !strings.Contains(w.Why, "ambient") {
 			// Others have one: it may be no caller.
@@ -168,6 +170,7 @@ func (e *egress) outboundPolicy(w *channel.Workload, s *walk.Config) {
 		if l.Name != "virtualOutbound" {
 			continue
 		}
+		e.made("14")
 		for _, c := range l.Chains {
 			if slices.ContainsFunc(c.TCP, func(t walk.Share) bool { return t.Cluster == walk.Passthrough }) {
 				f := Finding{ID: "14", Severity: Medium, Hop: 0, Proxy: name(w), Seen: "outboundTrafficPolicy ALLOW_ANY: calls that match no route bypass the gateway", Wanted: "outboundTrafficPolicy REGISTRY_ONLY, in the mesh configuration or in a Sidecar in the callers' namespace"}
@@ -183,23 +186,33 @@ func (e *egress) outboundPolicy(w *channel.Workload, s *walk.Config) {
 	}
 }
 
-// exported finds hop 2's rule on a sidecar.
-func (e *egress) exported(w *channel.Workload, s *walk.Config) {
-	for name, k := range s.Clusters {
-		to := parseCluster(name)
-		path, has := k.DestinationRule()
-		if !has || !e.isOutside(to.host) {
+// exported finds hop 2's rules on sidecars that take no TLS from them.
+func (e *egress) exported() {
+	if e.unread(Finding{ID: "07", Severity: Medium}, "networking.istio.io", "destinationrules") {
+		return
+	}
+	for _, w := range e.Callers {
+		s := e.Views[w].Config
+		if s == nil {
 			continue
 		}
-		for _, r := range e.Hop2 {
-			if !strings.HasSuffix(path, "/namespaces/"+r.Namespace+"/destination-rule/"+r.Name) || r.Spec.GetWorkloadSelector() != nil || !encrypts(r.Spec) {
+		e.made("07")
+		seen := map[string]bool{} // by rule, whether a cluster of the host has it without its TLS
+		for cluster, k := range s.Clusters {
+			if !e.isOutside(parseCluster(cluster).host) {
 				continue
 			}
-			if t, err := k.TLS(); err == nil && t != nil {
-				continue // it encrypts on the sidecar too
+			if path, has := k.DestinationRule(); has {
+				t, err := k.TLS()
+				seen[tail(path)] = seen[tail(path)] || err == nil && t == nil
+			}
+		}
+		for _, r := range e.Hop2 {
+			if !seen[r.Namespace+"/destination-rule/"+r.Name] || r.Spec.GetWorkloadSelector() != nil || !encrypts(r) {
+				continue
 			}
 			e.find(Finding{
-				ID: "07", Severity: Medium, Hop: 0, Proxy: "sidecar " + w.Namespace + "/" + w.Name,
+				ID: "07", Severity: Medium, Hop: 0, Proxy: name(w),
 				Seen:   "the sidecar sees this DestinationRule but not its TLS: traffic that bypasses the gateway leaves in plaintext",
 				Wanted: `exportTo: ["."], with the rule in the gateway's namespace`,
 			}, blame{object: r.Object, field: "spec.exportTo", patch: "spec:\n  exportTo: [\".\"]"})
@@ -209,6 +222,12 @@ func (e *egress) exported(w *channel.Workload, s *walk.Config) {
 
 // entries judges the ServiceEntries of the host among themselves.
 func (e *egress) entries() {
+	if e.unread(Finding{ID: "12", Severity: Medium, Hop: 2}, "networking.istio.io", "serviceentries") {
+		return
+	}
+	if len(e.Entries) > 0 {
+		e.made("12")
+	}
 	for i, a := range e.Entries {
 		for _, b := range e.Entries[i+1:] {
 			if a == b || !slices.ContainsFunc(a.Spec.GetHosts(), func(h string) bool { return slices.Contains(b.Spec.GetHosts(), h) }) {
@@ -239,7 +258,11 @@ func separate(a, b *channel.ServiceEntry) bool {
 // accounts judges whether the pods' service accounts exist.
 func (e *egress) accounts() {
 	for _, w := range slices.Concat(e.Callers, e.Routers) {
-		if w.Assumed != "" || w.Account == "default" || e.Mesh.Set.Find(objects.Ref{Kind: "ServiceAccount", Namespace: w.Namespace, Name: w.Account}) != nil {
+		if w.Assumed != "" || w.Account == "default" {
+			continue
+		}
+		if e.Mesh.Set.Find(objects.Ref{Kind: "ServiceAccount", Namespace: w.Namespace, Name: w.Account}) != nil {
+			e.made("35")
 			continue
 		}
 		given := false
@@ -267,8 +290,19 @@ func (e *egress) elsewhere(account string) bool {
 
 // twice judges several rules, routes or servers for one host.
 func (e *egress) twice() {
-	e.rules(1, e.Hop1)
-	e.rules(2, e.Hop2)
+	if !e.unread(Finding{ID: "01", Severity: High}, "networking.istio.io", "destinationrules") {
+		one, two := e.rules(1, e.Hop1), e.rules(2, e.Hop2)
+		if one && two {
+			e.made("01")
+		}
+	}
+	unread := false
+	for _, resource := range []string{"virtualservices", "gateways", "sidecars"} {
+		unread = e.unread(Finding{ID: "28", Severity: High, Hop: 1}, "networking.istio.io", resource) || unread
+	}
+	if !unread {
+		e.made("28")
+	}
 	for i, a := range e.Mesh.Sidecars {
 		for _, b := range e.Mesh.Sidecars[i+1:] {
 			if a.Namespace == b.Namespace && a.Spec.GetWorkloadSelector() == nil && b.Spec.GetWorkloadSelector() == nil {
@@ -311,13 +345,15 @@ func aged(o *objects.Object) bool {
 	return bytes.Contains(o.JSON, []byte(`"creationTimestamp":"`))
 }
 
-// rules finds rules of one host that a proxy has to choose from.
-func (e *egress) rules(hop int, rules []*channel.DestinationRule) {
+// rules finds rules of one host that a proxy has to choose from; true if there are none.
+func (e *egress) rules(hop int, rules []*channel.DestinationRule) bool {
+	single := true
 	for i, b := range rules {
 		at := slices.IndexFunc(rules[:i], func(a *channel.DestinationRule) bool { return a.Host == b.Host && !apart(a, b) })
 		if at < 0 {
 			continue
 		}
+		single = false
 		a := rules[at]
 		f := Finding{ID: "01", Severity: High, Hop: hop, Seen: "also " + a.Ref.String() + ": the older one's policy is in force, and the input does not say which that is", Wanted: "one DestinationRule for the host"}
 		switch {
@@ -334,6 +370,7 @@ func (e *egress) rules(hop int, rules []*channel.DestinationRule) {
 		}
 		e.add(f, b.Object) // of the gateway's rules once, not for each host
 	}
+	return single
 }
 
 func gatewaysOf(v *channel.VirtualService) []string {

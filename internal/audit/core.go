@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 )
 
 // enumerations finds values of Kubernetes' own objects that its API server refuses, among
@@ -34,16 +33,11 @@ func (a *auditor) enumerations() {
 			a.add(refuse("spec.type", "type "+string(s.Spec.Type), types), s.Object)
 		}
 	}
-	for _, o := range a.Mesh.Set.Kind("networking.k8s.io", "NetworkPolicy") {
-		var p networkingv1.NetworkPolicy
-		if err := o.Decode(&p); err != nil {
-			a.add(Finding{ID: "31", Severity: Critical, Hop: 1, Field: "spec", Seen: err.Error(), Wanted: "an object that the API server stores"}, o)
-			continue
-		}
+	for _, p := range a.Mesh.Network {
 		for i, r := range p.Spec.Egress {
 			for j, port := range r.Ports {
 				if port.Protocol != nil && !slices.Contains(protocols, string(*port.Protocol)) {
-					a.add(refuse(fmt.Sprintf("spec.egress[%d].ports[%d].protocol", i, j), "protocol "+string(*port.Protocol), protocols), o)
+					a.add(refuse(fmt.Sprintf("spec.egress[%d].ports[%d].protocol", i, j), "protocol "+string(*port.Protocol), protocols), p.Object)
 				}
 			}
 		}

@@ -17,9 +17,10 @@ func (e *egress) hop1(w *channel.Workload, s *walk.Config, port channel.Port, wa
 	if err != nil {
 		f.ID = "18"
 		f.Seen, f.Wanted = fmt.Sprintf("the route leads to cluster %s, which the sidecar does not have", share.Cluster), "a cluster of the gateway's Service"
-		e.find(f, e.blameAbsent(w, s, way, to))
+		e.find(f, e.blameAbsent(w, way, to))
 		return
 	}
+	e.made("17", "18")
 	hop := Hop{Number: 1, From: name(w), Cluster: share.Cluster, TLS: "plaintext", To: to.host, Rule: ruleOf(u)}
 	pool, poolErr := u.Cluster.Pool()
 	if poolErr == nil && pool.MaxConnections != nil && *pool.MaxConnections < 1<<32-1 {
@@ -27,7 +28,7 @@ func (e *egress) hop1(w *channel.Workload, s *walk.Config, port channel.Port, wa
 	}
 	if u.TLS != nil {
 		hop.TLS, hop.ServerName, hop.SANs = "simple", u.TLS.SNI, strings.Join(u.TLS.SANs, ", ")
-		hop.Certificate = strings.Join(append(u.TLS.CertificateSDS, u.TLS.Certificates...), ", ")
+		hop.Certificate = strings.Join(slices.Concat(u.TLS.CertificateSDS, u.TLS.Certificates), ", ")
 		if hop.Certificate != "" {
 			hop.TLS = "mutual"
 		}
@@ -137,6 +138,7 @@ func serverName(u walk.Upstream, r walk.Request) string {
 
 // accepted judges one way through a gateway.
 func (e *egress) accepted(w *channel.Workload, port channel.Port, own bool, way walk.Way, u walk.Upstream, router *channel.Workload, r walk.Request, in walk.Way) {
+	e.made("02", "03")
 	f := Finding{Severity: Critical, Hop: 1, Proxy: name(router)}
 	if in.End != "" && in.VirtualHost == "" && in.Routes == "" {
 		f.ID, f.Wanted = "03", "a server of the Gateway takes the sidecar's connection"
@@ -148,11 +150,11 @@ func (e *egress) accepted(w *channel.Workload, port channel.Port, own bool, way 
 		e.mutual(w, u, router, in)
 	} else if u.TLS != nil && !own {
 		f.ID, f.Seen, f.Wanted = "19", fmt.Sprintf("the sidecar sends TLS to port %d, whose Gateway server does not terminate TLS", r.Port), "tls mode ISTIO_MUTUAL on the Gateway's server"
-		e.find(f, e.blameServerTLS(r.Port))
+		e.find(f, e.blameServerTLS())
 	} else if !own {
 		f.ID, f.Seen, f.Wanted = "19", "hop 1 is plaintext at both ends", "ISTIO_MUTUAL in the DestinationRule and in the Gateway"
 		f.Claim = "H1-unpaired"
-		e.find(f, e.blameServerTLS(r.Port))
+		e.find(f, e.blameServerTLS())
 	}
 	if in.End != "" {
 		f.ID, f.Seen, f.Wanted = "03", in.End, "a route of the gateway to "+e.Host
@@ -179,17 +181,18 @@ func (e *egress) accepted(w *channel.Workload, port channel.Port, own bool, way 
 
 // mutual judges whether both ends of hop 1 use Istio's mutual TLS.
 func (e *egress) mutual(w *channel.Workload, u walk.Upstream, router *channel.Workload, in walk.Way) {
+	e.made("19")
 	tls := in.Chain.TLS
 	f := Finding{ID: "19", Severity: Critical, Hop: 1, Proxy: name(router), Wanted: "tls mode ISTIO_MUTUAL on the Gateway's server"}
 	own := slices.Contains(tls.CertificateSDS, "default")
 	switch {
 	case !own:
 		f.Seen = "the gateway presents " + orNothing(tls.CertificateSDS) + ", not its mesh identity"
-		e.find(f, e.blameServerTLS(0))
+		e.find(f, e.blameServerTLS())
 		return
 	case !tls.RequireClientCertificate:
 		f.Seen = "the gateway asks for no client certificate"
-		e.find(f, e.blameServerTLS(0))
+		e.find(f, e.blameServerTLS())
 		return
 	}
 	if u.TLS == nil {

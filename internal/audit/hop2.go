@@ -16,6 +16,7 @@ func (e *egress) rewritten(router *channel.Workload, in walk.Way) {
 	if !in.HTTP() {
 		return
 	}
+	e.made("36")
 	if a := in.Route.Authority; a != "" && !strings.EqualFold(a, e.Sample()) {
 		e.find(Finding{
 			ID: "10", Severity: Medium, Hop: 2, Proxy: name(router), Title: "The partner gets the host that the caller names",
@@ -77,7 +78,6 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		hop.Connections = fmt.Sprint(*pool.MaxConnections)
 	}
 	if own {
-		e.own = true
 		hop.TLS = "caller's own"
 	}
 	key := fmt.Sprint("2", router.Ref, share.Cluster)
@@ -97,8 +97,11 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		}
 	}
 	e.pool(u, 2, name(router), to)
-	e.lifetime(u, router, to)
-	e.version(u, router, to)
+	e.lifetime(u, router)
+	e.made("11")
+	if !own {
+		e.version(u, router, to)
+	}
 	switch {
 	case u.TLS == nil && own:
 		return
@@ -117,9 +120,9 @@ func (e *egress) hop2(router *channel.Workload, g *walk.Config, own bool, r walk
 		return
 	}
 	e.judged[key] = true
-	e.certificate(router, u, to)
+	e.certificate(router, u)
 	e.partnerName(router, u, to, hop.ServerName)
-	e.authority(router, u, to)
+	e.authority(router, u)
 }
 
 // withoutCallers audits hop 2 where hop 1 fails: by the requests that the gateway's own
@@ -150,7 +153,6 @@ func (e *egress) withoutCallers() {
 	if !e.arrived {
 		e.find(Finding{ID: "18", Severity: Medium, Status: Unknown, Hop: 2, Seen: "hop 2 was not audited: no request reaches a route of the gateway to " + e.Host, Wanted: "a hop 1 that reaches the gateway"}, blame{ref: objects.Ref{Kind: "VirtualService", Namespace: e.gatewayNamespace()}})
 	}
-	e.arrived = false // no caller arrives: nothing has passed
 }
 
 // autoSAN reports whether Envoy verifies the server's name by itself.
@@ -161,6 +163,7 @@ func autoSAN(u walk.Upstream) bool {
 
 // addresses judges whether the gateway finds the partner's address.
 func (e *egress) addresses(router *channel.Workload, u walk.Upstream, to target) {
+	e.made("27")
 	f := Finding{ID: "27", Severity: Critical, Hop: 2, Proxy: name(router), Wanted: "resolution DNS, or STATIC with addresses"}
 	switch {
 	case u.Cluster.Type() == "ORIGINAL_DST":
@@ -193,7 +196,7 @@ func (e *egress) namespaceGiven(host string) bool {
 }
 
 // certificate judges what the gateway presents to the partner.
-func (e *egress) certificate(router *channel.Workload, u walk.Upstream, to target) {
+func (e *egress) certificate(router *channel.Workload, u walk.Upstream) {
 	t := u.TLS
 	f := Finding{Severity: Critical, Hop: 2, Proxy: name(router)}
 	switch {
@@ -225,6 +228,7 @@ func (e *egress) certificate(router *channel.Workload, u walk.Upstream, to targe
 
 // partnerName judges which name the partner is asked for, and which it has to prove.
 func (e *egress) partnerName(router *channel.Workload, u walk.Upstream, to target, sni string) {
+	e.made("08", "10")
 	t := u.TLS
 	f := Finding{Hop: 2, Proxy: name(router)}
 	host := e.Sample()
@@ -268,7 +272,8 @@ func wildcardSAN(matcher, host string) bool {
 }
 
 // authority judges what the partner's certificate is verified with.
-func (e *egress) authority(router *channel.Workload, u walk.Upstream, to target) {
+func (e *egress) authority(router *channel.Workload, u walk.Upstream) {
+	e.made("09")
 	t := u.TLS
 	f := Finding{Severity: Critical, Hop: 2, Proxy: name(router)}
 	switch {
@@ -284,6 +289,8 @@ func (e *egress) authority(router *channel.Workload, u walk.Upstream, to target)
 	case t.ValidationSDS == "ROOTCA" || t.ValidationSDS == "default":
 		f.ID, f.Seen, f.Wanted = "06", "the partner is verified with the mesh's own CA", "the partner's CA"
 		e.find(f, e.blameHop2TLS(u, ".mode"))
+	case e.holdsCA(router, t.ValidationSDS):
+		e.made("06")
 	}
 }
 
@@ -296,7 +303,11 @@ func (e *egress) skipsVerification(u walk.Upstream) bool {
 // version judges which HTTP version hop 2 speaks.
 func (e *egress) version(u walk.Upstream, router *channel.Workload, to target) {
 	p, err := u.Cluster.Pool()
-	if err != nil || p.Protocol != "http2" {
+	if err != nil {
+		return // which pool has said
+	}
+	e.made("25")
+	if p.Protocol != "http2" {
 		return
 	}
 	e.find(Finding{
@@ -305,9 +316,13 @@ func (e *egress) version(u walk.Upstream, router *channel.Workload, to target) {
 }
 
 // lifetime judges how long connections to the partner last.
-func (e *egress) lifetime(u walk.Upstream, router *channel.Workload, to target) {
+func (e *egress) lifetime(u walk.Upstream, router *channel.Workload) {
 	p, err := u.Cluster.Pool()
-	if err != nil || u.TLS == nil || p.MaxConnectionDuration != nil {
+	if err != nil || u.TLS == nil {
+		return
+	}
+	e.made("22")
+	if p.MaxConnectionDuration != nil {
 		return
 	}
 	e.find(Finding{
@@ -318,6 +333,10 @@ func (e *egress) lifetime(u walk.Upstream, router *channel.Workload, to target) 
 
 // retries judges a route's retries.
 func (e *egress) retries(w *channel.Workload, way walk.Way, hop int) {
+	if !way.HTTP() {
+		return
+	}
+	e.made("26")
 	r := way.Route
 	explicit := false
 	for _, on := range []string{"5xx", "gateway-error", "reset", "retriable-4xx"} {

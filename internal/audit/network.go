@@ -20,6 +20,10 @@ func (e *egress) network() {
 		if w.Assumed != "" {
 			continue
 		}
+		if e.unread(Finding{ID: "15", Severity: Medium}, networkingv1.GroupName, "networkpolicies", w.Namespace) {
+			continue
+		}
+		e.made("15")
 		policies := e.egressPolicies(w)
 		if len(policies) == 0 {
 			unlocked = append(unlocked, w)
@@ -35,21 +39,18 @@ func (e *egress) network() {
 	e.find(Finding{ID: "15", Severity: Low, Hop: 0, Seen: "no NetworkPolicy restricts egress of " + unlocked[0].Ref.String()}, b)
 }
 
-type networkPolicy struct {
-	object *objects.Object
-	spec   networkingv1.NetworkPolicySpec
-}
-
 // egressPolicies are those that limit a workload's egress.
-func (e *egress) egressPolicies(w *channel.Workload) (found []networkPolicy) {
-	for _, o := range e.Mesh.Set.Kind("networking.k8s.io", "NetworkPolicy") {
-		var p networkingv1.NetworkPolicy
-		if o.Decode(&p) != nil || o.Namespace != w.Namespace || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+func (e *egress) egressPolicies(w *channel.Workload) (found []*channel.NetworkPolicy) {
+	for _, p := range e.Mesh.Network {
+		// Without policyTypes, the API server sets Egress if there is an egress rule
+		// (k8s.io/kubernetes/pkg/apis/networking/v1/defaults.go).
+		limits := slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) || len(p.Spec.PolicyTypes) == 0 && len(p.Spec.Egress) > 0
+		if p.Namespace != w.Namespace || !limits {
 			continue
 		}
 		all := slices.ContainsFunc(p.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool { return len(r.To) == 0 && len(r.Ports) == 0 })
 		if selects(&p.Spec.PodSelector, w.Labels) && !all {
-			found = append(found, networkPolicy{o, p.Spec})
+			found = append(found, p)
 		}
 	}
 	return found
@@ -62,14 +63,14 @@ func selects(s *metav1.LabelSelector, have map[string]string) bool {
 
 // cutOff finds a caller whose policies do not let it reach any of the gateway's pods.
 // Whether the network enforces them is not known.
-func (e *egress) cutOff(w *channel.Workload, policies []networkPolicy) {
+func (e *egress) cutOff(w *channel.Workload, policies []*channel.NetworkPolicy) {
 	for _, r := range e.Routers {
 		if r.Proxy != channel.Router {
 			continue
 		}
 		for _, p := range policies {
-			for _, rule := range p.spec.Egress {
-				if e.peers(rule.To, p.object.Namespace, r) && e.portsOpen(rule.Ports, r) {
+			for _, rule := range p.Spec.Egress {
+				if e.peers(rule.To, p.Namespace, r) && e.portsOpen(rule.Ports, r) {
 					return
 				}
 			}
@@ -82,7 +83,7 @@ func (e *egress) cutOff(w *channel.Workload, policies []networkPolicy) {
 		ID: "15", Severity: Medium, Hop: 1, Proxy: name(w), Title: "The network lets callers reach the gateway",
 		Seen:   "no NetworkPolicy of " + w.Ref.String() + " allows a connection to " + e.Routers[0].Ref.String(),
 		Wanted: "an egress rule that allows the gateway pods on their target port",
-	}, of(policies[0].object, "spec.egress"))
+	}, of(policies[0].Object, "spec.egress"))
 }
 
 func (e *egress) peers(to []networkingv1.NetworkPolicyPeer, namespace string, r *channel.Workload) bool {

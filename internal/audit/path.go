@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"twohop/internal/channel"
+	"twohop/internal/objects"
 	"twohop/internal/walk"
 )
 
@@ -16,8 +17,6 @@ type egress struct {
 	hops map[string]Hop
 	// arrived says that a caller's connection reached hop 2.
 	arrived bool
-	// own says that callers encrypt by themselves.
-	own bool
 	// judged are the gateways' clusters that were looked at.
 	judged map[string]bool
 	// allowed counts the callers that a gateway's policies let through; denied are the
@@ -55,14 +54,30 @@ func (a *auditor) channel(c *channel.Channel) {
 	e.twice()
 	e.accounts()
 	a.report.Channels = append(a.report.Channels, e.describe())
-	for _, id := range []string{"01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "17", "18", "19", "20", "22", "23", "25", "26", "27", "28", "33"} {
-		if e.own && slices.Contains([]string{"04", "05", "06", "08", "09", "10", "19", "22", "25", "36"}, id) {
-			continue // the application encrypts by itself: these do not apply
-		}
-		if e.arrived || len(c.Callers) > 0 && slices.Contains([]string{"03", "13", "14", "16", "17", "18"}, id) {
-			a.passed(id, c.Host, "")
-		}
+}
+
+// made notes that checks of the channel were made; what they find outweighs it.
+func (e *egress) made(ids ...string) {
+	for _, id := range ids {
+		e.passed(id, e.Host, "")
 	}
+}
+
+// unread reports whether objects that a check needs could not be read: all of them, or
+// those of some namespaces. The check is unknown then.
+func (e *egress) unread(f Finding, group, resource string, namespaces ...string) bool {
+	for _, u := range e.Unread {
+		if u.Group != group || u.Resource != "" && u.Resource != resource {
+			continue
+		}
+		if len(namespaces) > 0 && len(u.Namespaces) > 0 && !slices.ContainsFunc(namespaces, func(n string) bool { return slices.Contains(u.Namespaces, n) }) {
+			continue
+		}
+		f.Status, f.Seen, f.Wanted = Unknown, u.Why, "an audit that may list "+resource+"."+group
+		e.find(f, blame{ref: objects.Ref{Kind: resource, Name: "(could not be read)"}})
+		return true
+	}
+	return false
 }
 
 // routeBlame is the channel's VirtualService.
@@ -75,6 +90,7 @@ func (e *egress) routeBlame() blame {
 
 func (e *egress) find(f Finding, b blame) {
 	if b.object != nil && e.rejected[b.object.Ref] && (f.Status == "" || f.Status == Fail) {
+		e.explained[[2]string{f.ID, e.Host}] = true
 		return // check 31 has named the object: this follows from it
 	}
 	f.Host = e.Host
@@ -90,7 +106,8 @@ func (e *egress) find(f Finding, b blame) {
 	if b.seen != "" {
 		f.Seen = b.seen
 	}
-	if b.id != "" {
+	if b.id != "" && b.id != f.ID {
+		e.explained[[2]string{f.ID, e.Host}] = true
 		f.ID = b.id
 	}
 	if b.object == nil {
@@ -177,6 +194,7 @@ func (e *egress) caller(w *channel.Workload) {
 
 // outbound judges one way out of a sidecar.
 func (e *egress) outbound(w *channel.Workload, s *walk.Config, port channel.Port, way walk.Way) {
+	e.made("13", "33")
 	f := Finding{Severity: Critical, Hop: 1, Proxy: name(w)}
 	if !port.Routed && slices.ContainsFunc(e.Ports, func(p channel.Port) bool { return p.Routed }) {
 		f.Severity = Medium // another port than the one that the channel is made for
@@ -184,7 +202,7 @@ func (e *egress) outbound(w *channel.Workload, s *walk.Config, port channel.Port
 	if way.VirtualHost == "block_all" {
 		f.ID, f.Hop = "13", 1
 		f.Seen, f.Wanted, f.Claim = fmt.Sprintf("on port %s the sidecar answers 502: no route takes the request (block_all)", port), "the request goes to the gateway", "T3-registry-only"
-		e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, s, port), false})
+		e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, port), false})
 		return
 	}
 	if way.End != "" {
@@ -209,11 +227,11 @@ func (e *egress) outbound(w *channel.Workload, s *walk.Config, port channel.Port
 			f.ID, f.Hop, f.Severity = "13", 0, Critical
 			f.Seen = fmt.Sprintf("on port %s the request leaves by %s: past the gateway, as the application sent it", port, walk.Passthrough)
 			f.Wanted, f.Claim = "the request goes to the gateway", "T3-passthrough"
-			e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, s, port), true})
+			e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, port), true})
 		case share.Cluster == walk.BlackHole:
 			f.ID, f.Hop = "13", 1
 			f.Seen, f.Wanted, f.Claim = fmt.Sprintf("on port %s the sidecar drops the request (%s)", port, walk.BlackHole), "the request goes to the gateway", "T3-registry-only"
-			e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, s, port), false})
+			e.stopped = append(e.stopped, stop{w, f, e.blameNoRoute(w, port), false})
 		case e.isGatewayHost(to.host):
 			e.led = append(e.led, w)
 			e.hop1(w, s, port, way, share)
@@ -228,13 +246,13 @@ func (e *egress) outbound(w *channel.Workload, s *walk.Config, port channel.Port
 				e.find(f, e.entryPort(port.Number))
 				continue
 			}
-			e.find(f, e.blameBypass(w, s, port, way, share))
+			e.find(f, e.blameBypass(w, port, way, share))
 		default:
 			f.ID, f.Seen, f.Wanted = "13", fmt.Sprintf("the route leads to %s%s, which is not the gateway", to.host, shareText(share)), "the request goes to the gateway"
 			if _, err := s.Upstream(share.Cluster); err != nil {
 				f.ID, f.Seen = "18", fmt.Sprintf("the route leads to cluster %s, which the sidecar does not have", share.Cluster)
 			}
-			e.find(f, e.blameDestination(w, s, way, share))
+			e.find(f, e.blameDestination(way, share))
 		}
 	}
 }

@@ -20,24 +20,25 @@ func (e *egress) pool(u walk.Upstream, hop int, proxy string, to target) {
 		e.find(Finding{ID: "23", Severity: Medium, Status: Unknown, Hop: hop, Proxy: proxy, Seen: err.Error(), Wanted: "a cluster that can be read"}, blame{})
 		return
 	}
+	e.made("24")
 	rules := e.Hop1
 	if hop == 2 {
 		rules = e.Hop2
 	}
-	inForce := ruleOf(u)
-	for _, r := range rules {
-		if r.Namespace+"/"+r.Name != inForce {
-			continue
-		}
-		for _, w := range written(r.Spec, to) {
-			if w.lost == "" {
-				continue
-			}
+	r := ruleNamed(e.Mesh.Rules, ruleOf(u))
+	switch {
+	case r == nil && ruleOf(u) != "":
+		e.find(Finding{ID: "23", Severity: Medium, Status: Unknown, Hop: hop, Proxy: proxy, Seen: "the DestinationRule in force, " + ruleOf(u) + ", is not in the input", Wanted: "the DestinationRule"}, missing("DestinationRule", "", ruleOf(u)))
+	case r != nil:
+		for _, w := range replaced(r.Spec, to) {
 			e.find(Finding{
 				ID: "23", Severity: High, Hop: hop, Proxy: proxy, Seen: w.what + " has no effect: " + w.lost + " replaces it",
 				Wanted: "the whole connectionPool at " + w.lost, Claim: "P-port-replaces",
 			}, of(r.Object, w.field))
 		}
+		fallthrough
+	default:
+		e.made("23")
 	}
 	if p.Keepalive == nil && p.IdleTimeout == nil {
 		b := e.blameTLS(u, rules, "")
@@ -55,19 +56,17 @@ func (e *egress) pool(u walk.Upstream, hop int, proxy string, to target) {
 	}
 }
 
-// setting is a limit that a rule writes, and what takes its place; empty if it is in
-// force.
+// setting is a limit that a rule writes in vain, and what takes its place.
 type setting struct{ what, field, lost string }
 
-// written lists the connection pools of a rule that concern a cluster. A level replaces
+// replaced lists the limits of a rule that are not in force on a cluster. A level replaces
 // the pool of the level above it as soon as it is there, whatever it sets
 // (pilot/pkg/networking/core/cluster_traffic_policy.go, MergeTrafficPolicy).
-func written(r *api.DestinationRule, to target) (found []setting) {
+func replaced(r *api.DestinationRule, to target) (found []setting) {
 	type level struct {
 		at      string
 		pool    *api.ConnectionPoolSettings
 		outlier *api.OutlierDetection
-		present bool
 		port    bool
 	}
 	var levels []level
@@ -75,10 +74,10 @@ func written(r *api.DestinationRule, to target) (found []setting) {
 		if p == nil {
 			return
 		}
-		levels = append(levels, level{at: at, pool: p.GetConnectionPool(), outlier: p.GetOutlierDetection(), present: true})
+		levels = append(levels, level{at: at, pool: p.GetConnectionPool(), outlier: p.GetOutlierDetection()})
 		for i, l := range p.GetPortLevelSettings() {
 			if fmt.Sprint(l.GetPort().GetNumber()) == to.port {
-				levels = append(levels, level{at: fmt.Sprintf("%s.portLevelSettings[%d]", at, i), pool: l.GetConnectionPool(), outlier: l.GetOutlierDetection(), present: true, port: true})
+				levels = append(levels, level{at: fmt.Sprintf("%s.portLevelSettings[%d]", at, i), pool: l.GetConnectionPool(), outlier: l.GetOutlierDetection(), port: true})
 			}
 		}
 	}

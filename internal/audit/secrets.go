@@ -99,6 +99,7 @@ func (e *egress) credential(router *channel.Workload, u walk.Upstream, credentia
 		e.find(f, of(o, ""))
 		return
 	}
+	e.made("04")
 	found := false
 	for _, p := range pairs {
 		cert, hasCert := value(s, p[0])
@@ -147,6 +148,7 @@ func (e *egress) caParses(router *channel.Workload, o *objects.Object, s *corev1
 		if redacted(ca) {
 			return
 		}
+		e.made("06")
 		if _, err := envoy.ParseCertificates(ca); err != nil {
 			e.find(Finding{ID: "06", Severity: Critical, Hop: 2, Proxy: name(router), Seen: fmt.Sprintf("%s holds no certificate: %v", k, err), Wanted: "the partner's CA in PEM"}, of(o, "data["+k+"]"))
 		}
@@ -209,10 +211,19 @@ func (e *egress) served(router *channel.Workload, u walk.Upstream, credential st
 			e.find(f, e.blameHop2TLS(u, ".credentialName"))
 			return true
 		}
+		e.made("04")
 		e.validity(router, e.blameHop2TLS(u, ".credentialName"), s.Certificates[0])
 		return true
 	}
 	return false
+}
+
+// holdsCA reports whether the proxy itself says that it has a CA under that name.
+func (e *egress) holdsCA(router *channel.Workload, sds string) bool {
+	c := e.Views[router].Config
+	return c != nil && slices.ContainsFunc(c.Secrets, func(s envoy.Secret) bool {
+		return s.Name == sds && s.Kind == envoy.SecretValidation && s.State == envoy.SecretActive && len(s.Certificates) > 0
+	})
 }
 
 // validity judges a client certificate's dates.
@@ -251,7 +262,8 @@ func (e *egress) absentSecret(router *channel.Workload, u walk.Upstream, credent
 		}
 		switch {
 		case made == credential && o.Namespace == router.Namespace:
-			return // another controller makes it
+			e.passed("04", e.Host, o.Ref.String()+" makes it")
+			return
 		case made == credential:
 			f.Seen = fmt.Sprintf("%s is in namespace %s, the gateway in %s", o.Ref, o.Namespace, router.Namespace)
 			f.Claim = "H2-secret-ns"

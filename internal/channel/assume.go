@@ -249,15 +249,8 @@ func (m *Mesh) Proxies() (chosen []*Workload, same map[*Workload]*Workload) {
 			note(filter.Spec.WorkloadSelector.Labels)
 		}
 	}
-	for _, o := range m.Set.Kind("istio.io", "AuthorizationPolicy") {
-		var policy struct {
-			Spec struct {
-				Selector struct{ MatchLabels map[string]string }
-			}
-		}
-		if o.Decode(&policy) == nil {
-			note(policy.Spec.Selector.MatchLabels)
-		}
+	for _, p := range m.Authorization {
+		note(p.Spec.GetSelector().GetMatchLabels())
 	}
 	first := map[string]*Workload{}
 	same = map[*Workload]*Workload{}

@@ -107,14 +107,14 @@ func (m *Mesh) Find() []*Channel {
 	for _, g := range m.Gateways {
 		for _, s := range g.Spec.GetServers() {
 			for _, h := range s.GetHosts() {
-				if host := serverHost(h); host != "*" && m.external(host) {
+				if host := ServerHost(h); host != "*" && m.external(host) {
 					channel(host, g.String()+" has a server for the host, which is outside the mesh")
 				}
 			}
 		}
 	}
 	for _, r := range m.Rules {
-		if r.Spec.GetWorkloadSelector() == nil && originates(r.Spec) && m.external(r.Host) {
+		if r.Spec.GetWorkloadSelector() == nil && originates(r) && m.external(r.Host) {
 			channel(r.Host, r.String()+" originates TLS with credentialName, as gateways do")
 		}
 	}
@@ -143,22 +143,8 @@ func (m *Mesh) Find() []*Channel {
 }
 
 // originates reports whether a rule makes a proxy present a certificate from a Secret.
-func originates(r *api.DestinationRule) bool {
-	policies := []*api.TrafficPolicy{r.GetTrafficPolicy()}
-	for _, s := range r.GetSubsets() {
-		policies = append(policies, s.GetTrafficPolicy())
-	}
-	for _, p := range policies {
-		if p.GetTls().GetCredentialName() != "" {
-			return true
-		}
-		for _, port := range p.GetPortLevelSettings() {
-			if port.GetTls().GetCredentialName() != "" {
-				return true
-			}
-		}
-	}
-	return false
+func originates(r *DestinationRule) bool {
+	return slices.ContainsFunc(r.TLS(), func(t *api.ClientTLSSettings) bool { return t.GetCredentialName() != "" })
 }
 
 // inside reports whether a host is a Service of the cluster.
@@ -279,13 +265,15 @@ func (m *Mesh) fill(c *Channel) {
 			c.VirtualServices = append(c.VirtualServices, v)
 		}
 	}
-	services := map[string]bool{}
+	var services []string // of gateways, to which routes of the mesh lead
 	for _, v := range c.VirtualServices {
 		for _, g := range m.boundTo(v) {
 			c.Gateways = appendNew(c.Gateways, g)
 		}
 		for _, d := range m.meshDestinations(v) {
-			services[d] = m.isGateway(d)
+			if m.isGateway(d) {
+				services = appendNew(services, d)
+			}
 		}
 		for _, d := range m.gatewayDestinations(v) {
 			if !m.inside(d) || d == c.Host {
@@ -296,7 +284,7 @@ func (m *Mesh) fill(c *Channel) {
 	for _, g := range m.Gateways {
 		for _, s := range g.Spec.GetServers() {
 			for _, h := range s.GetHosts() {
-				if h = serverHost(h); h != "*" && overlap(h, c.Host) {
+				if h = ServerHost(h); h != "*" && overlap(h, c.Host) {
 					c.Gateways = appendNew(c.Gateways, g)
 				}
 			}
@@ -308,8 +296,8 @@ func (m *Mesh) fill(c *Channel) {
 			c.Routers = appendNew(c.Routers, w)
 		}
 	}
-	for host, is := range services {
-		if s := m.Service(host); is && s != nil {
+	for _, host := range services {
+		if s := m.Service(host); s != nil {
 			c.Services = appendNew(c.Services, s)
 			for _, w := range m.Behind(s) {
 				c.Routers = appendNew(c.Routers, w)

@@ -6,8 +6,11 @@ import (
 	"strings"
 
 	api "istio.io/api/networking/v1alpha3"
+	securityapi "istio.io/api/security/v1beta1"
 	networking "istio.io/client-go/pkg/apis/networking/v1"
+	security "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"twohop/internal/objects"
 )
@@ -43,6 +46,14 @@ type (
 	SidecarResource struct {
 		*objects.Object
 		Spec *api.Sidecar
+	}
+	AuthorizationPolicy struct {
+		*objects.Object
+		Spec *securityapi.AuthorizationPolicy
+	}
+	NetworkPolicy struct {
+		*objects.Object
+		Spec networkingv1.NetworkPolicySpec
 	}
 	Service struct {
 		*objects.Object
@@ -88,6 +99,8 @@ type Mesh struct {
 	Entries         []*ServiceEntry
 	Sidecars        []*SidecarResource
 	Services        []*Service
+	Authorization   []*AuthorizationPolicy
+	Network         []*NetworkPolicy
 	Workloads       []*Workload
 	Unknown         []Unknown
 	// Assumed lists what was taken for granted.
@@ -96,77 +109,86 @@ type Mesh struct {
 
 const (
 	istioNetworking = "networking.istio.io"
+	istioSecurity   = "security.istio.io"
 	gatewayAPI      = "gateway.networking.k8s.io"
 )
 
 // Read reads the objects. One that cannot be read is unknown, with the reason.
 func Read(set *objects.Set, settings Settings) *Mesh {
 	m := &Mesh{Settings: settings, Set: set}
-	unread := func(o *objects.Object, err error) {
-		m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "this object cannot be read: " + err.Error()})
-	}
 	for _, o := range set.All {
 		if o.Group() == gatewayAPI {
 			m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "Gateway API objects are not audited: an egress that leaves by this one is not looked at"})
 			continue
 		}
-		if o.Group() == "security.istio.io" && o.Kind == "RequestAuthentication" {
+		if o.Group() == istioSecurity && o.Kind == "RequestAuthentication" {
 			m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "RequestAuthentication is not audited: whether it rejects callers' requests is not known"})
 			continue
 		}
 		if mode := o.Labels["istio.io/dataplane-mode"]; mode == "ambient" {
 			m.Unknown = append(m.Unknown, Unknown{Ref: o.Ref, Object: o, What: "ambient mode is not audited: its workloads have no sidecar whose configuration could be looked at"})
 		}
-		switch {
-		case o.Group() == istioNetworking && o.Kind == "VirtualService":
-			var v networking.VirtualService
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.VirtualServices = append(m.VirtualServices, &VirtualService{Object: o, Spec: &v.Spec})
-		case o.Group() == istioNetworking && o.Kind == "Gateway":
-			var v networking.Gateway
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.Gateways = append(m.Gateways, &Gateway{Object: o, Spec: &v.Spec})
-		case o.Group() == istioNetworking && o.Kind == "DestinationRule":
-			var v networking.DestinationRule
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.Rules = append(m.Rules, &DestinationRule{Object: o, Spec: &v.Spec, Host: m.FullName(v.Spec.GetHost(), o.Namespace)})
-		case o.Group() == istioNetworking && o.Kind == "ServiceEntry":
-			var v networking.ServiceEntry
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.Entries = append(m.Entries, &ServiceEntry{Object: o, Spec: &v.Spec})
-		case o.Group() == istioNetworking && o.Kind == "Sidecar":
-			var v networking.Sidecar
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.Sidecars = append(m.Sidecars, &SidecarResource{Object: o, Spec: &v.Spec})
-		case o.Group() == "" && o.Kind == "Service":
-			var v corev1.Service
-			if err := o.Decode(&v); err != nil {
-				unread(o, err)
-				continue
-			}
-			m.Services = append(m.Services, &Service{Object: o, Spec: v.Spec, Host: o.Name + "." + o.Namespace + ".svc." + settings.Domain})
-		}
+		m.add(o)
 	}
 	var unreadable []Unknown
 	m.Workloads, unreadable = workloads(set)
 	m.Unknown = append(m.Unknown, unreadable...)
 	m.delegates()
 	return m
+}
+
+// add reads an object of a kind that the audit is about.
+func (m *Mesh) add(o *objects.Object) {
+	switch o.Group() + "/" + o.Kind {
+	case istioNetworking + "/VirtualService":
+		if v, ok := read[networking.VirtualService](m, o); ok {
+			m.VirtualServices = append(m.VirtualServices, &VirtualService{Object: o, Spec: &v.Spec})
+		}
+	case istioNetworking + "/Gateway":
+		if v, ok := read[networking.Gateway](m, o); ok {
+			m.Gateways = append(m.Gateways, &Gateway{Object: o, Spec: &v.Spec})
+		}
+	case istioNetworking + "/DestinationRule":
+		if v, ok := read[networking.DestinationRule](m, o); ok {
+			m.Rules = append(m.Rules, &DestinationRule{Object: o, Spec: &v.Spec, Host: m.FullName(v.Spec.GetHost(), o.Namespace)})
+		}
+	case istioNetworking + "/ServiceEntry":
+		if v, ok := read[networking.ServiceEntry](m, o); ok {
+			m.Entries = append(m.Entries, &ServiceEntry{Object: o, Spec: &v.Spec})
+		}
+	case istioNetworking + "/Sidecar":
+		if v, ok := read[networking.Sidecar](m, o); ok {
+			m.Sidecars = append(m.Sidecars, &SidecarResource{Object: o, Spec: &v.Spec})
+		}
+	case istioSecurity + "/AuthorizationPolicy":
+		if v, ok := read[security.AuthorizationPolicy](m, o); ok {
+			m.Authorization = append(m.Authorization, &AuthorizationPolicy{Object: o, Spec: &v.Spec})
+		}
+	case networkingv1.GroupName + "/NetworkPolicy":
+		if v, ok := read[networkingv1.NetworkPolicy](m, o); ok {
+			m.Network = append(m.Network, &NetworkPolicy{Object: o, Spec: v.Spec})
+		}
+	case corev1.GroupName + "/Service":
+		if v, ok := read[corev1.Service](m, o); ok {
+			m.Services = append(m.Services, &Service{Object: o, Spec: v.Spec, Host: o.Name + "." + o.Namespace + ".svc." + m.Domain})
+		}
+	}
+}
+
+// read decodes an object. One that does not decode is noted; of Kubernetes' own kinds the
+// API server has the same types, and refuses it.
+func read[T any](m *Mesh, o *objects.Object) (*T, bool) {
+	v := new(T)
+	err := o.Decode(v)
+	if err == nil {
+		return v, true
+	}
+	u := Unknown{Ref: o.Ref, Object: o, What: "this object cannot be read: " + err.Error()}
+	if !strings.HasSuffix(o.Group(), "istio.io") {
+		u.Field = "spec"
+	}
+	m.Unknown = append(m.Unknown, u)
+	return nil, false
 }
 
 // FullName expands a host that an object of a namespace names, as istiod does: a name
@@ -313,6 +335,30 @@ func (m *Mesh) RulesFor(host string) (found []*DestinationRule) {
 	return found
 }
 
+// Policies are all traffic policies that a rule has: its own and its subsets'.
+func (r *DestinationRule) Policies() []*api.TrafficPolicy {
+	policies := []*api.TrafficPolicy{r.Spec.GetTrafficPolicy()}
+	for _, s := range r.Spec.GetSubsets() {
+		policies = append(policies, s.GetTrafficPolicy())
+	}
+	return policies
+}
+
+// TLS are the settings of all policies of a rule, and of their ports.
+func (r *DestinationRule) TLS() (found []*api.ClientTLSSettings) {
+	for _, p := range r.Policies() {
+		if p.GetTls() != nil {
+			found = append(found, p.GetTls())
+		}
+		for _, l := range p.GetPortLevelSettings() {
+			if l.GetTls() != nil {
+				found = append(found, l.GetTls())
+			}
+		}
+	}
+	return found
+}
+
 // Covers reports whether a name, which may begin with "*", stands for a host.
 func Covers(name, host string) bool {
 	name, host = strings.ToLower(name), strings.ToLower(host)
@@ -325,10 +371,15 @@ func Covers(name, host string) bool {
 // overlap reports whether two names, each of which may have a wildcard, share a host.
 func overlap(a, b string) bool { return Covers(a, b) || Covers(b, a) }
 
-// serverHost is a Gateway's host without the namespace before it.
-func serverHost(h string) string {
+// ServerHost is a Gateway's host without the namespace before it.
+func ServerHost(h string) string {
 	if _, after, found := strings.Cut(h, "/"); found {
 		return after
 	}
 	return h
+}
+
+// Serves reports whether a Gateway's server is for a host.
+func Serves(s *api.Server, host string) bool {
+	return slices.ContainsFunc(s.GetHosts(), func(h string) bool { return Covers(ServerHost(h), host) })
 }

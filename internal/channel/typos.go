@@ -32,7 +32,7 @@ func (m *Mesh) places() (found []Place) {
 	for _, g := range m.Gateways {
 		for i, s := range g.Spec.GetServers() {
 			for j, h := range s.GetHosts() {
-				add(g.Object, "Gateway", fmt.Sprintf("spec.servers[%d].hosts[%d]", i, j), serverHost(h))
+				add(g.Object, "Gateway", fmt.Sprintf("spec.servers[%d].hosts[%d]", i, j), ServerHost(h))
 			}
 		}
 	}
@@ -45,7 +45,8 @@ func (m *Mesh) places() (found []Place) {
 		}
 		for i, r := range v.Spec.GetHttp() {
 			for j, d := range r.GetRoute() {
-				add(v.Object, "destination", fmt.Sprintf("spec.http[%d].route[%d].destination.host", i, j), m.FullName(d.GetDestination().GetHost(), v.Namespace))
+				o, field := v.Written(i)
+				add(o, "destination", fmt.Sprintf("%s.route[%d].destination.host", field, j), m.FullName(d.GetDestination().GetHost(), v.Namespace))
 			}
 		}
 	}

@@ -189,8 +189,6 @@ func (w *Workload) proxy(set *objects.Set, t template) {
 	case namespace == nil:
 		w.Proxy, w.Why = injected, "assumed"
 		w.Assumed = "that namespace " + w.Namespace + ", which is not in the input, asks for injection"
-	case w.mentionsInjection():
-		w.Why = "neither its pods nor its namespace ask for injection"
 	default:
 		w.Why = "neither its pods nor its namespace ask for injection"
 	}
@@ -218,23 +216,17 @@ func runsAs(pod *corev1.PodSecurityContext, containers []corev1.Container) bool 
 	return false
 }
 
-// mentionsInjection reports whether the pods are meant to have a proxy, whatever they have.
-func (w *Workload) mentionsInjection() bool {
-	for key := range w.Annotations {
-		if strings.Contains(key, "istio.io/") {
-			return true
-		}
-	}
-	for key := range w.Labels {
-		if strings.Contains(key, "istio.io/") {
-			return true
+// MeantToHaveProxy reports whether the pods say anything to Istio, whatever proxy they have.
+func (w *Workload) MeantToHaveProxy() bool {
+	for _, said := range []map[string]string{w.Annotations, w.Labels} {
+		for key := range said {
+			if strings.Contains(key, "istio.io/") {
+				return true
+			}
 		}
 	}
 	return false
 }
-
-// MeantToHaveProxy reports whether the pods say anything to Istio.
-func (w *Workload) MeantToHaveProxy() bool { return w.mentionsInjection() }
 
 // Selected reports whether a selector chooses the workload's pods; an empty one none.
 func (w *Workload) Selected(selector map[string]string) bool {
@@ -250,7 +242,7 @@ func subset(want, have map[string]string) bool {
 	return true
 }
 
-// kinds of proxies are told apart by namespace and by the labels that some selector
+// signature is a workload's kind of proxy: kinds are told apart by namespace and by the labels that some selector
 // asks for: two that agree in both get the same configuration.
 func signature(w *Workload, keys []string) string {
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package offline
 
 import (
+	"bytes"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -91,6 +92,43 @@ func TestSetupsWithoutAnEgress(t *testing.T) {
 			t.Errorf("%s: nothing was audited, and the result is pass", s.Name)
 		}
 	}
+}
+
+// A check that was not made is not listed as passed: of a Secret that is not in the input,
+// and of files in the gateway's own container, nothing was seen.
+func TestOnlyChecksThatWereMadeHavePassed(t *testing.T) {
+	a := &auditor{t: t}
+	defer a.end()
+	for _, s := range setups(t, "correct") {
+		if s.Name != "tls-top-level" {
+			continue
+		}
+		files := bytes.Replace(s.Docs, []byte("credentialName: partner-client"), []byte("clientCertificate: /etc/c.pem\n      privateKey: /etc/k.pem\n      caCertificates: /etc/ca.pem"), 1)
+		for name, x := range map[string]struct {
+			docs []byte
+			not  []string
+		}{
+			"a Secret that is not in the input": {s.Docs, []string{"04", "06", "21"}},
+			"files":                             {files, []string{"04", "05", "06", "21"}},
+		} {
+			passed := map[string]bool{}
+			for _, c := range a.audit(name, x.docs).Checks {
+				passed[c.ID] = true
+			}
+			for _, id := range x.not {
+				if passed[id] {
+					t.Errorf("%s: check %s has passed", name, id)
+				}
+			}
+			for _, id := range []string{"03", "08", "09", "10", "11", "13", "19"} {
+				if !passed[id] {
+					t.Errorf("%s: check %s has not passed", name, id)
+				}
+			}
+		}
+		return
+	}
+	t.Fatal("the setup is not in the corpus")
 }
 
 // What a claim of the catalogue has measured to be harmful is found, at the object that

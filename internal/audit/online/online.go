@@ -40,20 +40,30 @@ func Input(s *livesource.Snapshot) (audit.Input, error) {
 			views[w] = view(s, w)
 		}
 	}
-	for w, like := range same {
-		v := views[w]
-		for other := range views {
-			// Of pods that are configured alike only some are asked.
-			if v.Config == nil && same[other] == like && views[other].Config != nil {
-				v = views[other]
-			}
+	asked := map[*channel.Workload]audit.View{} // of pods that are configured alike, one that was
+	for _, w := range m.Workloads {
+		if like := same[w]; asked[like].Config == nil {
+			asked[like] = views[w]
 		}
-		in.Views[w] = v
+	}
+	for w, like := range same {
+		in.Views[w] = views[w]
+		if views[w].Config == nil && asked[like].Config != nil {
+			in.Views[w] = asked[like]
+		}
 	}
 	for _, p := range s.Proxies {
 		in.Also = append(in.Also, inSync(p)...)
+		if p.Sync.Compared {
+			in.Compared++
+		}
 	}
 	for _, missing := range s.Missing {
+		// Namespaces that were left out are said once, below: what the proxies see of them
+		// is in their configuration.
+		if missing.Group != "" {
+			in.Unread = append(in.Unread, audit.Unread{Group: missing.Group, Resource: missing.Resource, Namespaces: missing.Namespaces, Why: missing.What + ": " + missing.Why})
+		}
 		m.Unknown = append(m.Unknown, channel.Unknown{
 			Ref:  objects.Ref{Kind: kindOf(missing), Name: "(could not be read)"},
 			What: missing.What + ": " + missing.Why,

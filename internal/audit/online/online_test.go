@@ -126,6 +126,52 @@ func TestAMissingRightIsUnknown(t *testing.T) {
 	}
 }
 
+// Where objects could not be read, what rests on them is unknown: that none is there is
+// not said.
+func TestObjectsThatCouldNotBeReadAreNotAbsent(t *testing.T) {
+	istio, kubernetes := "networking.istio.io", "networking.k8s.io"
+	for _, x := range []struct {
+		id, group, resource, namespace string
+	}{
+		{"01", istio, "destinationrules", ""}, {"07", istio, "destinationrules", ""}, {"12", istio, "serviceentries", ""},
+		{"28", istio, "virtualservices", ""}, {"28", istio, "gateways", ""}, {"28", istio, "sidecars", ""}, {"28", istio, "", ""},
+		{"15", kubernetes, "networkpolicies", ""}, {"15", kubernetes, "networkpolicies", "twohop-app"},
+		{"20", "security.istio.io", "authorizationpolicies", ""}, {"20", "security.istio.io", "authorizationpolicies", "twohop-egress"},
+	} {
+		s := snapshot(t)
+		missing := livesource.Missing{What: x.resource, Why: "this account may not list it", Group: x.group, Resource: x.resource}
+		if x.namespace != "" {
+			missing.Namespaces = []string{x.namespace}
+		}
+		s.Missing = append(s.Missing, missing)
+		r := judged(t, s)
+		if f, ok := find(r, x.id, audit.Unknown); !ok || !strings.Contains(f.Seen, "may not list") {
+			t.Errorf("%+v: check %s is not unknown: %+v", x, x.id, f)
+		}
+		if f, ok := find(r, x.id, audit.Fail); ok {
+			t.Errorf("%+v: check %s says that something is absent: %+v", x, x.id, f)
+		}
+		for _, c := range r.Checks {
+			if c.ID == x.id {
+				t.Errorf("%+v: check %s has passed", x, x.id)
+			}
+		}
+	}
+}
+
+// Of a proxy that was not compared with istiod, nobody knows whether it is in sync.
+func TestWithoutAComparisonInSyncIsNotPassed(t *testing.T) {
+	s := snapshot(t)
+	for _, p := range s.Proxies {
+		p.Sync.Compared, p.Sync.Differences = false, nil
+	}
+	for _, c := range judged(t, s).Checks {
+		if c.ID == "29" {
+			t.Errorf("passed: %+v", c)
+		}
+	}
+}
+
 func TestADeniedAccount(t *testing.T) {
 	s := snapshot(t)
 	for i := range s.Accounts {
